@@ -1,0 +1,38 @@
+# `make bench` runs the main job, `make test` the tests; both set up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The exact versions of this Python, where a constraints file exists; CONSTRAINTS= takes the newest of everything.
+CONSTRAINTS ?= $(wildcard constraints-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench test lint types check clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e ".[dev]"
+	@touch $@
+
+setup: $(VENV)/.ready ## create .venv with everything installed
+
+bench: setup ## compare the agents on recorded LLM outcomes (about a minute), write results/quickstart
+	$(BIN)/python -m experiments run paper_configs/quickstart.toml
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -q -n 2
+
+lint: setup ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## check types
+	$(BIN)/mypy
+
+check: lint types test ## everything that a commit must pass
+
+clean: ## remove .venv, caches and build outputs (results/ stays)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,151 @@
+"""Arms: the valid (model, method, budget) triples, their integer ids, features and descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Arm(NamedTuple):
+    """One way to answer a query. `budget` is the method's own setting, e.g. `(8,)` samples or `(QP, CP, BS)`."""
+
+    model: str
+    method: str
+    budget: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """A readable label such as `qwen/best_of_n-direct@8`; a label only, never parsed."""
+        return f"{self.model}/{self.method}@{'x'.join(map(str, self.budget))}"
+
+
+@dataclass(frozen=True)
+class ArmCatalog:
+    """All arms of a world; an arm's id, the `action`, is its place here.
+
+    Attributes:
+        arms: K distinct triples.
+        features: (K, F) float32 numeric description of each arm, finite.
+        feature_names: F names.
+        descriptions: K one-line texts, for text encoders.
+
+    Raises:
+        ValueError: if the parts do not fit together, an arm stands twice, or a feature is not finite.
+    """
+
+    arms: tuple[Arm, ...]
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    descriptions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.arms)
+        if count == 0:
+            raise ValueError("an ArmCatalog needs at least one arm")
+        repeated = sorted({arm.name for arm in self.arms if self.arms.count(arm) > 1})
+        if repeated:
+            raise ValueError(f"arms stand twice in the catalog: {', '.join(repeated)}")
+        if self.features.shape != (count, len(self.feature_names)):
+            raise ValueError(
+                f"features have shape {self.features.shape}, expected (arms, feature names) = "
+                f"{(count, len(self.feature_names))}"
+            )
+        if self.features.dtype != np.float32 or not np.isfinite(self.features).all():
+            raise ValueError("features must be finite float32")
+        if len(self.descriptions) != count:
+            raise ValueError(f"{len(self.descriptions)} descriptions for {count} arms")
+
+    def __len__(self) -> int:
+        return len(self.arms)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The distinct models, in order of first appearance."""
+        return tuple(dict.fromkeys(arm.model for arm in self.arms))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The distinct methods, in order of first appearance."""
+        return tuple(dict.fromkeys(arm.method for arm in self.arms))
+
+    @property
+    def budgets(self) -> tuple[tuple[int, ...], ...]:
+        """The distinct budgets, sorted."""
+        return tuple(sorted({arm.budget for arm in self.arms}, key=lambda budget: (len(budget), budget)))
+
+    @property
+    def model_index(self) -> NDArray[np.int32]:
+        """(K,) int32: each arm's place in `models`."""
+        place = {model: i for i, model in enumerate(self.models)}
+        return np.array([place[arm.model] for arm in self.arms], np.int32)
+
+    def id(self, model: str, method: str, budget: int | Sequence[int]) -> int:
+        """The action of a triple.
+
+        Raises:
+            KeyError: naming the triple and what the catalog has, if there is no such arm.
+        """
+        arm = Arm(model, method, (budget,) if isinstance(budget, int) else tuple(budget))
+        try:
+            return self.arms.index(arm)
+        except ValueError:
+            raise KeyError(
+                f"unknown arm {arm.name!r}; models: {', '.join(self.models)}; methods: {', '.join(self.methods)}; "
+                f"budgets: {', '.join('x'.join(map(str, b)) for b in self.budgets)}"
+            ) from None
+
+    def mask(
+        self,
+        models: Iterable[str] | None = None,
+        methods: Iterable[str] | None = None,
+        budgets: Iterable[Sequence[int]] | None = None,
+    ) -> NDArray[np.bool_]:
+        """(K,) bool: the arms whose model, method and budget are among those given (None admits all).
+
+        Raises:
+            KeyError: if a name or budget is in no arm.
+        """
+        keep = np.ones(len(self), bool)
+        wanted: tuple[tuple[str, Iterable[Any] | None, Sequence[Any]], ...] = (
+            ("model", models, self.models),
+            ("method", methods, self.methods),
+            ("budget", None if budgets is None else [tuple(b) for b in budgets], self.budgets),
+        )
+        for field, chosen, known in wanted:
+            if chosen is None:
+                continue
+            chosen = set(chosen)
+            unknown = chosen - set(known)
+            if unknown:
+                raise KeyError(f"unknown {field} {sorted(unknown)}; the catalog has {list(known)}")
+            keep &= np.array([getattr(arm, field) in chosen for arm in self.arms])
+        return keep
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and strings, without the feature matrix (it is stored as an array)."""
+        return {
+            "arms": [[arm.model, arm.method, list(arm.budget)] for arm in self.arms],
+            "feature_names": list(self.feature_names),
+            "descriptions": list(self.descriptions),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], features: NDArray[np.float32]) -> ArmCatalog:
+        """The inverse of `to_json`."""
+        return cls(
+            arms=tuple(Arm(model, method, tuple(budget)) for model, method, budget in data["arms"]),
+            features=features,
+            feature_names=tuple(data["feature_names"]),
+            descriptions=tuple(data["descriptions"]),
+        )
+
+
+def one_hot(labels: Sequence[Any]) -> tuple[NDArray[np.float32], list[str]]:
+    """(K, distinct) float32 indicator columns in order of first appearance, and the labels as column names."""
+    distinct = list(dict.fromkeys(labels))
+    columns = np.array([[label == value for value in distinct] for label in labels], np.float32)
+    return columns, [str(value) for value in distinct]

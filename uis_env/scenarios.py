@@ -1,0 +1,160 @@
+"""Scenarios: what changes during an episode, as phases and the rounds at which they come into force.
+
+The default protocol is normal / perturbed / recovered in thirds of the horizon (after ParetoBandit, arXiv 2604.00136).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uis_env.bandit import Phase, Reward
+from uis_env.outcomes import World
+from uis_env.tape import Schedule, Stretch
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of an episode: from `start`, a fraction of the horizon in [0, 1), `phase` over the queries of `groups`.
+
+    `phase=None` draws a phase in every round; `groups=None` asks every query.
+    """
+
+    start: float
+    phase: int | None
+    groups: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Phases and segments; `schedule` fixes them to a horizon."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    segments: tuple[Segment, ...]
+
+    def schedule(
+        self, world: World, horizon: int, order: str = "passes", queries: NDArray[Any] | None = None
+    ) -> Schedule:
+        """The schedule over `horizon` rounds; `queries` restricts it to some ids.
+
+        Segments that would start in the same round (short horizons) give way to the last of them.
+
+        Raises:
+            ValueError: if a segment has no query left.
+        """
+        allowed = np.arange(len(world.query_ids), dtype=np.int32) if queries is None else np.asarray(queries, np.int32)
+        groups = np.array(world.groups)
+        stretches: dict[int, Stretch] = {}
+        for segment in self.segments:
+            start = round(segment.start * horizon)
+            chosen = allowed if segment.groups is None else allowed[np.isin(groups[allowed], segment.groups)]
+            if start < horizon:
+                stretches[start] = Stretch(start, segment.phase, chosen)
+        return Schedule(horizon, world.channels.quality.shape[1], tuple(stretches.values()), len(self.phases), order)
+
+
+THIRDS = (Segment(0.0, 0), Segment(1 / 3, 1), Segment(2 / 3, 2))
+
+
+def stationary(world: World, reward: Reward) -> Scenario:
+    """Nothing changes."""
+    return Scenario("stationary", (Phase(reward),), (Segment(0.0, 0),))
+
+
+def price_change(world: World, reward: Reward, model: str | None = None, factor: float = 0.1) -> Scenario:
+    """One model (the strongest) changes its price by `factor` for the middle third of the rounds. Prices are in dollars."""
+    reward = replace(reward, cost_channel="dollars")
+    normal = Phase(reward)
+    return Scenario(
+        "price_change", (normal, Phase(reward, price={model or strongest_model(world): factor}), normal), THIRDS
+    )
+
+
+def new_model(world: World, reward: Reward, model: str | None = None) -> Scenario:
+    """One model (the strongest) joins the pool after a third of the rounds."""
+    arms = _arms_of(world, model or strongest_model(world))
+    return Scenario("new_model", (Phase(reward, without=arms), Phase(reward)), (Segment(0.0, 0), Segment(1 / 3, 1)))
+
+
+def lost_model(world: World, reward: Reward, model: str | None = None) -> Scenario:
+    """One model (the strongest) is gone for the middle third of the rounds."""
+    arms = _arms_of(world, model or strongest_model(world))
+    return Scenario("lost_model", (Phase(reward), Phase(reward, without=arms), Phase(reward)), THIRDS)
+
+
+def silent_quality_loss(world: World, reward: Reward, model: str | None = None, keep: float = 0.75 / 0.92) -> Scenario:
+    """One model (the strongest) keeps a success with probability `keep` in the middle third; nothing announces it.
+
+    The default factor takes a quality of .92 to .75 (ParetoBandit's perturbation).
+    """
+    normal = Phase(reward)
+    return Scenario(
+        "silent_quality_loss", (normal, Phase(reward, keep={model or strongest_model(world): keep}), normal), THIRDS
+    )
+
+
+def query_mix_shift(world: World, reward: Reward) -> Scenario:
+    """The first half of the rounds asks the query groups of even rank in alphabetical order, the second half the others."""
+    groups = sorted(set(world.groups))
+    if len(groups) < 2:
+        raise ValueError(f"query_mix_shift needs two query groups or more; world {world.name!r} has {groups}")
+    return Scenario(
+        "query_mix_shift",
+        (Phase(reward),),
+        (Segment(0.0, 0, tuple(groups[::2])), Segment(0.5, 0, tuple(groups[1::2]))),
+    )
+
+
+def preference_switch(world: World, reward: Reward, factor: float = 0.1) -> Scenario:
+    """The middle third prices cost, tokens and latency at `factor` of their weight (quality first), then it switches back."""
+    generous = replace(
+        reward, cost=reward.cost * factor, tokens=reward.tokens * factor, latency=reward.latency * factor
+    )
+    return Scenario("preference_switch", (Phase(reward), Phase(generous), Phase(reward)), THIRDS)
+
+
+SCENARIOS: dict[str, Callable[..., Scenario]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        stationary,
+        price_change,
+        new_model,
+        lost_model,
+        silent_quality_loss,
+        query_mix_shift,
+        preference_switch,
+    )
+}
+
+
+def make_scenario(name: str, world: World, reward: Reward, **options: Any) -> Scenario:
+    """A scenario by name.
+
+    Raises:
+        ValueError: naming the scenarios that exist, or the option that this one does not take.
+    """
+    if name not in SCENARIOS:
+        raise ValueError(f"unknown scenario {name!r}; expected one of {', '.join(SCENARIOS)}")
+    try:
+        return SCENARIOS[name](world, reward, **options)
+    except TypeError as error:
+        raise ValueError(f"scenario {name!r}: {error}") from None
+
+
+def strongest_model(world: World) -> str:
+    """The model of the arm with the highest mean expected quality."""
+    return world.catalog.arms[int(np.argmax(world.expected.quality.mean(axis=0)))].model
+
+
+def _arms_of(world: World, *models: str) -> frozenset[int]:
+    return frozenset(np.flatnonzero(world.catalog.mask(models=models)).tolist())
+
+
+def segment_starts(segments: Sequence[Segment], horizon: int) -> list[int]:
+    """The rounds at which segments come into force (for figures)."""
+    return [round(segment.start * horizon) for segment in segments]
