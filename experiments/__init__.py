@@ -1,0 +1,1 @@
+"""Paired multi-seed comparisons of agents: `python -m experiments --help`."""

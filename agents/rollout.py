@@ -1,0 +1,358 @@
+"""The one driver: scans an agent over the rounds of its tapes and maps it over seeds.
+
+A run is `start` once and `advance` for every chunk of rounds. All sizes are in the static `Plan`; tables, keys and
+tapes are arguments, so runs that differ in numbers only (seed, λ, prices) share one compiled program.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from agents.agent import Agent, Feedback, Logged, Observation, Privileged, State
+from uis_env.bandit import Bandit
+from uis_env.tape import Schedule, Tape, tape
+
+HISTOGRAM = 512
+"""Bins of the cost histogram, equal in log cost between the table's ends: a median is exact to 1 part in 100 or so."""
+METRICS = ("reward", "regret", "quality", "cost", "dollars", "eflops", "tokens", "latency", "optimal", "fresh_reward", "fresh")
+"""What is summed per curve bin. `optimal` counts rounds without regret, `fresh` rounds on a query not asked before."""
+_ACT, _UPDATE, _INIT, _FIT = 0, 1, 2, 3
+
+
+class Plan(NamedTuple):
+    """Static sizes of a run.
+
+    Attributes:
+        horizon: T.
+        bin_rounds: rounds per curve bin.
+        chunk_bins: bins per `advance`.
+        abreast: seeds that run side by side (vmap); the others wait their turn (lax.map).
+    """
+
+    horizon: int
+    bin_rounds: int
+    chunk_bins: int
+    abreast: int
+
+    @property
+    def bins(self) -> int:
+        """Curve bins of the whole run; the last one may be cut short by the horizon."""
+        return -(-self.horizon // self.bin_rounds)
+
+    @property
+    def chunks(self) -> int:
+        """Calls of `advance` that play the whole run."""
+        return -(-self.bins // self.chunk_bins)
+
+    @property
+    def chunk_rounds(self) -> int:
+        """Rounds per `advance`, the padding after the horizon included."""
+        return self.chunk_bins * self.bin_rounds
+
+
+def make_plan(horizon: int, abreast: int, bins: int = 100, chunk_rounds: int = 16384) -> Plan:
+    """About `bins` curve points, and chunks of whole bins of at least `chunk_rounds` rounds (or the whole run)."""
+    bin_rounds = -(-horizon // bins)
+    total = -(-horizon // bin_rounds)
+    chunk_bins = min(total, -(-chunk_rounds // bin_rounds))
+    return Plan(horizon, bin_rounds, chunk_bins, abreast)
+
+
+class Tables(NamedTuple):
+    """What the rounds look up: the bandit, and what only metrics and privileged agents see.
+
+    Attributes:
+        bandit: the tables that are played.
+        fold: (Q,) int32, each query's fold.
+        elsewhere: (F, K), mean expected reward over the queries of the other folds; -inf for arms not always on offer.
+        cost_ends: (2,) natural logs of the lowest and highest positive cost, the ends of the cost histogram.
+    """
+
+    bandit: Bandit
+    fold: Array
+    elsewhere: Array
+    cost_ends: Array
+
+
+class Seeds(NamedTuple):
+    """What differs between the S runs of a block.
+
+    Attributes:
+        key: (S,) typed keys, `agent_key(seed, name)`.
+        hindsight: (S, K) mean expected reward of each arm over the seed's tape.
+    """
+
+    key: Array
+    hindsight: Array
+
+
+class Carry(NamedTuple):
+    """What a run carries from chunk to chunk, per seed.
+
+    Attributes:
+        state: the agent's.
+        query_reward, query_count: (Q,) sums of reward and rounds by query.
+        cost_histogram: (HISTOGRAM,) int32.
+        arm_count: (K,) int32.
+    """
+
+    state: State
+    query_reward: Array
+    query_count: Array
+    cost_histogram: Array
+    arm_count: Array
+
+
+class Bins(NamedTuple):
+    """Sums over each curve bin of a chunk, per seed: `sums` maps METRICS to (bins,), `arms` is (bins, K) int32."""
+
+    sums: dict[str, Array]
+    arms: Array
+
+
+class Trace(NamedTuple):
+    """What a round looked like, for tests and for those who want every decision."""
+
+    action: Array
+    reward: Array
+    regret: Array
+
+
+def agent_key(seed: int, name: str) -> Array:
+    """`fold_in(key(seed), stable hash of the agent's name)`: independent of the other agents in a comparison."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0) -> Tables:
+    """Adds the folds, the arm values on other folds and the ends of the cost histogram to the tabulated bandit."""
+    queries = bandit.context.shape[0]
+    fold = np.random.default_rng(seed).permutation(queries) % min(folds, queries)
+    mean = bandit.expected.mean(axis=0, dtype=np.float64)
+    always = bandit.mask.all(axis=(0, 1))
+    elsewhere = np.stack([mean[(fold != f) | (queries == 1)].mean(axis=0) for f in range(fold.max() + 1)])
+    positive = bandit.cost[bandit.cost > 0]
+    ends = np.log([positive.min(), positive.max()]) if positive.size else np.zeros(2)
+    return Tables(
+        bandit=jax.tree.map(jnp.asarray, bandit),
+        fold=jnp.asarray(fold, jnp.int32),
+        elsewhere=jnp.asarray(np.where(always, elsewhere, -np.inf), jnp.float32),
+        cost_ends=jnp.asarray(ends, jnp.float32),
+    )
+
+
+def hindsight(bandit: Bandit, schedule: Schedule, seed: int, chunk: int = 1 << 18) -> NDArray[np.float32]:
+    """(K,) mean expected reward of each arm over the tape of `seed`; -inf for arms not always on offer."""
+    phases, queries, arms = bandit.expected.shape
+    counts = np.zeros(phases * queries, np.int64)
+    for start in range(0, schedule.horizon, chunk):
+        part = tape(schedule, seed, start, min(chunk, schedule.horizon - start))
+        counts += np.bincount(part.phase * queries + part.query, minlength=len(counts))
+    mean = counts @ bandit.expected.reshape(-1, arms).astype(np.float64) / schedule.horizon
+    on_offer = (bandit.mask.reshape(-1, arms) | (counts == 0)[:, None]).all(axis=0)
+    return np.where(on_offer, mean, -np.inf).astype(np.float32)
+
+
+def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[int], name: str) -> Seeds:
+    """Keys and hindsight of a block of seeds; `schedules` holds one per seed (pilots leave the tape seed by seed)."""
+    return Seeds(
+        key=jnp.stack([agent_key(seed, name) for seed in seeds]),
+        hindsight=jnp.asarray(
+            np.stack([hindsight(bandit, schedule, seed) for schedule, seed in zip(schedules, seeds, strict=True)])
+        ),
+    )
+
+
+def chunk_tapes(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int], chunk: int) -> Tape:
+    """(S, chunk_rounds) tapes of one chunk, padded with zeros after the horizon."""
+    start = chunk * plan.chunk_rounds
+    length = min(plan.chunk_rounds, plan.horizon - start)
+    parts = [tape(schedule, seed, start, length) for schedule, seed in zip(schedules, seeds, strict=True)]
+    padding = ((0, 0), (0, plan.chunk_rounds - length))
+    return Tape(*(jnp.asarray(np.pad(np.stack(rows), padding)) for rows in zip(*parts, strict=True)))
+
+
+def logged(bandit: Bandit, queries: Array, draw: Array, phase: int = 0) -> Logged:
+    """Full information on the given (n,) queries and draws, as a pilot records it."""
+    variant = bandit.variant[phase]
+    channels = {
+        name: None if table is None else table[variant, queries, draw]
+        for name, table in bandit.channels._asdict().items()
+    }
+    return Logged(
+        context=bandit.context[queries],
+        mask=bandit.mask[phase, queries],
+        preference=bandit.preference[phase],
+        prices=bandit.prices[phase],
+        reward=bandit.reward[phase, queries, draw],
+        cost=bandit.cost[variant, queries, draw],
+        **channels,
+    )
+
+
+@partial(jax.jit, static_argnames=("agent", "abreast"))
+def start(agent: Agent, abreast: int, tables: Tables, seeds: Seeds, pilot: tuple[Array, Array] | None = None) -> Carry:
+    """The carry of S seeds before the first round; `pilot` is (queries, draws), (S, n) int32 each, for `agent.fit`."""
+    queries, _ = tables.bandit.context.shape
+    arms = tables.bandit.mask.shape[-1]
+
+    def one(args: tuple[Array, tuple[Array, Array] | None]) -> Carry:
+        key, log = args
+        state = agent.init(jax.random.fold_in(key, _INIT))
+        if agent.fit is not None and log is not None:
+            state = agent.fit(jax.random.fold_in(key, _FIT), state, logged(tables.bandit, *log))
+        return Carry(
+            state=state,
+            query_reward=jnp.zeros(queries, jnp.float32),
+            query_count=jnp.zeros(queries, jnp.int32),
+            cost_histogram=jnp.zeros(HISTOGRAM, jnp.int32),
+            arm_count=jnp.zeros(arms, jnp.int32),
+        )
+
+    return jax.lax.map(one, (seeds.key, pilot), batch_size=abreast)
+
+
+def _map(function: Callable[..., Any], args: Any, abreast: int) -> Any:
+    """`lax.map` with as few layers as it takes: one at a time, all at once, or in batches."""
+    count = jax.tree.leaves(args)[0].shape[0]
+    if abreast >= count:
+        return jax.vmap(function)(args)
+    return jax.lax.map(function, args, batch_size=abreast if abreast > 1 else None)
+
+
+@partial(jax.jit, static_argnames=("agent", "plan", "trace"), donate_argnames=("carry",))
+def advance(
+    agent: Agent, plan: Plan, tables: Tables, seeds: Seeds, carry: Carry, tapes: Tape, first: Array, trace: bool = False
+) -> tuple[Carry, Bins, Trace | None]:
+    """Plays one chunk for S seeds.
+
+    Args:
+        agent: whose functions are traced; static, so make an agent once and reuse it.
+        plan: static sizes.
+        tables: shared by all seeds.
+        seeds: keys and hindsight, (S, ...).
+        carry: as returned by `start` or the last `advance`; donated.
+        tapes: (S, chunk_rounds) int32 each.
+        first: () int32, the round at which the chunk begins.
+        trace: also return every action, reward and regret, (S, chunk_rounds).
+
+    Returns:
+        The carry, the chunk's curve bins (S, chunk_bins, ...), and the trace or None.
+    """
+    rounds = (first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)).reshape(plan.chunk_bins, plan.bin_rounds)
+
+    def one_seed(args: tuple[Seeds, Carry, Tape]) -> tuple[Carry, Bins, Trace | None]:
+        mine, own, played = args
+        folded = jax.tree.map(lambda x: x.reshape(plan.chunk_bins, plan.bin_rounds), played)
+
+        def one_bin(own: Carry, xs: tuple[Array, Tape]) -> tuple[Carry, tuple[Bins, Trace | None]]:
+            numbers, part = xs
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(mine.key, numbers)
+            zero = {name: jnp.zeros((), jnp.float32) for name in METRICS}
+            before = own.arm_count
+
+            def one_round(
+                running: tuple[Carry, dict[str, Array]], xs: tuple[Array, Array, Tape]
+            ) -> tuple[tuple[Carry, dict[str, Array]], Trace | None]:
+                own, sums = running
+                number, key, now = xs
+                own, values, seen = play(agent, tables, mine, own, number, key, now, number < plan.horizon)
+                return (own, {name: sums[name] + values[name] for name in METRICS}), seen if trace else None
+
+            (own, sums), seen = jax.lax.scan(one_round, (own, zero), (numbers, keys, part))
+            return own, (Bins(sums, own.arm_count - before), seen)
+
+        own, (bins, seen) = jax.lax.scan(one_bin, own, (rounds, folded))
+        return own, bins, None if seen is None else jax.tree.map(jnp.ravel, seen)
+
+    return _map(one_seed, (seeds, carry, tapes), plan.abreast)  # type: ignore[no-any-return]
+
+
+def play(
+    agent: Agent, tables: Tables, mine: Seeds, own: Carry, number: Array, key: Array, now: Tape, counts: Array
+) -> tuple[Carry, dict[str, Array], Trace]:
+    """One round of one seed: look up, act, look up, update, add up. Rounds after the horizon do not count."""
+    bandit = tables.bandit
+    query, draw, phase = now
+    context, mask = bandit.context[query], bandit.mask[phase, query]
+    privileged = None
+    if agent.privileged:
+        privileged = Privileged(bandit.expected[phase, query], mine.hindsight, tables.elsewhere[tables.fold[query]])
+    seen = Observation(number, context, mask, bandit.preference[phase], bandit.prices[phase], privileged)
+    action = agent.act(jax.random.fold_in(key, _ACT), own.state, seen).action
+
+    variant = bandit.variant[phase]
+    reward, cost = bandit.reward[phase, query, draw, action], bandit.cost[variant, query, draw, action]
+    regret = bandit.regret[phase, query, action]
+    back = {
+        name: None if table is None else table[variant, query, draw, action]
+        for name, table in bandit.channels._asdict().items()
+    }
+    state = agent.update(
+        jax.random.fold_in(key, _UPDATE),
+        own.state,
+        Feedback(number, context, mask, seen.preference, seen.prices, action, reward, cost, **back),
+    )
+
+    weight = counts.astype(jnp.float32)
+    fresh = weight * (own.query_count[query] == 0)
+    values = {
+        "reward": weight * reward,
+        "regret": weight * regret,
+        "cost": weight * cost,
+        "optimal": weight * (regret == 0),
+        "fresh_reward": fresh * reward,
+        "fresh": fresh,
+    } | {
+        name: weight * (0.0 if back[name] is None else back[name])
+        for name in ("quality", "dollars", "eflops", "tokens", "latency")
+    }
+    low, high = tables.cost_ends
+    place = (jnp.log(cost) - low) / jnp.maximum(high - low, 1e-6) * HISTOGRAM
+    one = counts.astype(jnp.int32)
+    own = Carry(
+        state=state,
+        query_reward=own.query_reward.at[query].add(weight * reward),
+        query_count=own.query_count.at[query].add(one),
+        cost_histogram=own.cost_histogram.at[jnp.clip(place, 0, HISTOGRAM - 1).astype(jnp.int32)].add(one),
+        arm_count=own.arm_count.at[action].add(one),
+    )
+    return own, values, Trace(action, reward, regret)
+
+
+def median_cost(histogram: NDArray[Any], ends: Sequence[float]) -> NDArray[np.float64]:
+    """(S,) medians from (S, HISTOGRAM) counts: the geometric centre of the bin that holds the median."""
+    half = histogram.sum(axis=1, keepdims=True) / 2
+    place = (np.cumsum(histogram, axis=1) >= half).argmax(axis=1)
+    low, high = ends
+    return np.exp(low + (place + 0.5) / HISTOGRAM * (high - low))
+
+
+def seeds_abreast(agent: Agent, block: int, hint: int | None = None) -> int:
+    """How many of `block` seeds run side by side: a power of two, deterministic for a device and an agent.
+
+    On an accelerator all of them. On a CPU as many as keep their state in a core's cache (measured: past that, one
+    seed at a time is 3 to 6 times faster), unless the agent's inner work is heavy and says so (`Agent.abreast`).
+    """
+    wanted = hint or agent.abreast
+    if not wanted:
+        if jax.default_backend() != "cpu":
+            wanted = block
+        else:
+            shapes = jax.eval_shape(agent.init, jax.random.key(0))
+            size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+            wanted = max(1, CACHE // max(size, 1))
+    return min(block, 1 << (int(wanted).bit_length() - 1))
+
+
+CACHE = 1 << 18
+"""Bytes of agent state that a CPU core keeps close (half of a small L2)."""

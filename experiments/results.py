@@ -1,0 +1,90 @@
+"""What a run leaves behind, in memory: per-seed totals and curves of every agent in every cell of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class CellKey(NamedTuple):
+    """One comparison: all agents of a cell play identical episodes."""
+
+    world: str
+    scenario: str
+    preference: str
+
+    @property
+    def label(self) -> str:
+        """A readable label."""
+        return " · ".join(self)
+
+
+@dataclass(frozen=True, eq=False)
+class AgentRuns:
+    """S seeds of one agent in one cell; C curve bins, K arms, Q queries.
+
+    Attributes:
+        totals: name -> (S,) float64 sums over the T rounds: `rollout.METRICS` (`optimal` and `fresh` are counts of
+            rounds), and `cost_median` (of a round's cost), `pilot_cost` (in the unit of cost, 0 without a pilot) and
+            `pilot_charge` (what that pilot takes from the summed reward).
+        curves: name -> (S, C) float32 sums per bin of `reward`, `regret`, `quality` and `cost`.
+        arms: (C, K) int64 pulls per bin, summed over seeds.
+        arm_count: (S, K) int32 pulls per seed.
+        query_reward: (S, Q) float32 summed reward by query.
+        query_count: (S, Q) int32 rounds by query.
+    """
+
+    totals: Mapping[str, Array]
+    curves: Mapping[str, Array]
+    arms: Array
+    arm_count: Array
+    query_reward: Array
+    query_count: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """All agents of one comparison.
+
+    Attributes:
+        key: world, scenario, preference.
+        rounds: T.
+        bin_rounds: rounds per curve bin (the last bin may hold fewer).
+        seeds: (S,) the seeds, one tape each.
+        agents: name -> runs, in the order of the config.
+        references: plain JSON: what `experiments.references` computes for this cell.
+    """
+
+    key: CellKey
+    rounds: int
+    bin_rounds: int
+    seeds: Array
+    agents: Mapping[str, AgentRuns]
+    references: Mapping[str, Any] = field(default_factory=dict)
+
+    def mean_reward(self, agent: str) -> Array:
+        """(S,) float64 mean reward per round, the pilot's cost charged."""
+        totals = self.agents[agent].totals
+        return np.asarray((totals["reward"] - totals["pilot_charge"]) / self.rounds)
+
+
+def concatenate(parts: list[AgentRuns]) -> AgentRuns:
+    """Joins blocks of seeds, in order."""
+
+    def join(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return AgentRuns(
+        totals={name: np.concatenate([part.totals[name] for part in parts]) for name in parts[0].totals},
+        curves={name: np.concatenate([part.curves[name] for part in parts]) for name in parts[0].curves},
+        arms=np.sum([part.arms for part in parts], axis=0),
+        arm_count=join("arm_count"),
+        query_reward=join("query_reward"),
+        query_count=join("query_count"),
+    )
