@@ -1,0 +1,75 @@
+"""The command line: `python -m experiments run | list | report`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python -m experiments run paper_configs/quickstart.toml
+  python -m experiments run paper_configs/quickstart.toml --seeds 8 --rounds 500 --out results/short
+  python -m experiments run paper_configs/quickstart.toml --agent my_module:make
+  python -m experiments list
+  python -m experiments report results/quickstart
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
+    top = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description="Paired multi-seed comparisons of agents for Unified Inference Scaling.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="play a config (resumes what was stopped) and write tables and report")
+    run.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file; see paper_configs/")
+    run.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: the config's)")
+    run.add_argument("--rounds", type=int, metavar="T", help="rounds per seed (default: the config's)")
+    run.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: results/<name of the config>)")
+    run.add_argument(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="MODULE:FACTORY",
+        help="add your own agent: factory(spec) -> Agent, importable from here; may be given several times",
+    )
+    run.add_argument("--workers", type=int, metavar="N", help="threads that play work units (default: one per core)")
+
+    commands.add_parser("list", help="agents, worlds, scenarios and configs, each with a line")
+
+    report = commands.add_parser("report", help="rebuild tables and report from stored results")
+    report.add_argument("dir", type=Path, metavar="DIR", help="a run directory")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status: 0 done, 2 cannot be done as asked, 130 interrupted."""
+    args = parser().parse_args(arguments)
+    from experiments import commands
+    from experiments.config import ConfigError
+    from experiments.store import StoreError
+
+    try:
+        match args.command:
+            case "run":
+                return commands.run(args)
+            case "list":
+                return commands.show_list()
+            case _:
+                return commands.report(args.dir)
+    except (ConfigError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""From a config to cells that can be played: worlds loaded, rewards tabulated, tapes scheduled, agents made."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents import AGENTS
+from agents.agent import Agent, Spec
+from agents.rollout import Tables, make_tables
+from experiments.config import AgentConfig, Config, ConfigError, PreferenceConfig, ScenarioConfig, WorldConfig
+from experiments.results import CellKey
+from uis_env import worlds
+from uis_env.bandit import Bandit, Reward, tabulate
+from uis_env.outcomes import World
+from uis_env.scenarios import Scenario, make_scenario
+from uis_env.tape import Schedule
+
+Array = NDArray[Any]
+Factory = Callable[..., Agent]
+_PILOT = 9
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """A cell that can be played.
+
+    Attributes:
+        key: its names.
+        world, scenario, reward: what is played.
+        bandit: the tables in NumPy; `tables` the same on the device, with what metrics need.
+        schedule: how tapes are drawn.
+        pilot: queries that leave the tape (per seed) for agents that fit.
+    """
+
+    key: CellKey
+    world: World
+    scenario: Scenario
+    reward: Reward
+    bandit: Bandit
+    tables: Tables
+    schedule: Schedule
+    pilot: int
+
+    def pilot_of(self, seed: int) -> tuple[Array, Array]:
+        """(n,) queries and draws of the pilot of a seed."""
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 0, _PILOT))))
+        asked = np.unique(np.concatenate([stretch.queries for stretch in self.schedule.stretches]))
+        queries = random.choice(asked, size=self.pilot, replace=False).astype(np.int32)
+        return queries, random.integers(self.schedule.draws, size=self.pilot, dtype=np.int32)
+
+    def schedule_of(self, seed: int) -> Schedule:
+        """The schedule of a seed: without its pilot's queries."""
+        return self.schedule.without(self.pilot_of(seed)[0]) if self.pilot else self.schedule
+
+    def pilot_price(self, seed: int) -> tuple[float, float]:
+        """(cost, charge) of a seed's pilot: all arms on all its queries; the charge is in units of summed reward."""
+        queries, draws = self.pilot_of(seed)
+        paid = self.bandit.mask[0, queries]
+        variant = self.bandit.variant[0]
+        gross = self.reward.offset + self.reward.quality * self.bandit.channels.quality[variant, queries, draws]
+        if self.reward.score:
+            assert self.bandit.channels.score is not None
+            gross = gross + self.reward.score * self.bandit.channels.score[variant, queries, draws]
+        net = self.bandit.reward[0, queries, draws]
+        cost = self.bandit.cost[variant, queries, draws]
+        return float(cost[paid].sum(dtype=np.float64)), float((gross - net)[paid].sum(dtype=np.float64))
+
+
+@functools.lru_cache(maxsize=8)
+def _load(kind: str, options: tuple[tuple[str, Any], ...]) -> World:
+    return worlds.load(kind, **dict(options))
+
+
+def load_world(part: WorldConfig, where: str) -> World:
+    """The world of a config entry (cached); ConfigError names the entry."""
+    hashable = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(part.options.items()))
+    try:
+        return _load(part.what, hashable)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise ConfigError(f"{where} ({part.name!r}): {error}") from None
+
+
+def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, preference: PreferenceConfig) -> Game:
+    """Tabulates one cell.
+
+    Raises:
+        ConfigError: naming the entry of the config that does not fit.
+    """
+    loaded = load_world(world, f"worlds[{config.worlds.index(world)}]")
+    settings = preference.__struct_fields__
+    reward = Reward(**{name: getattr(preference, name) for name in settings if name != "name"})
+    where = f"scenarios[{config.scenarios.index(scenario)}]"
+    try:
+        made = make_scenario(scenario.what, loaded, reward, **scenario.options)
+        where = f"preferences[{config.preferences.index(preference)}] ({preference.name!r})"
+        bandit = tabulate(loaded, made.phases, world.context)
+        where = "rounds"
+        schedule = made.schedule(loaded, config.rounds, config.order)
+    except ValueError as error:
+        raise ConfigError(f"{where} on world {world.name!r}: {error}") from None
+    key = CellKey(world.name, scenario.name, preference.name)
+    fewest = min(len(stretch.queries) for stretch in schedule.stretches)
+    if config.pilot >= fewest:
+        raise ConfigError(f"pilot: {config.pilot} queries of {fewest} would leave none to play in {key.label}")
+    return Game(key, loaded, made, reward, bandit, make_tables(bandit), schedule, config.pilot)
+
+
+def all_games(config: Config) -> list[tuple[CellKey, Callable[[], Game]]]:
+    """Every cell with a function that makes it (once), in order: worlds, then scenarios, then preferences."""
+    return [
+        (
+            CellKey(world.name, scenario.name, preference.name),
+            functools.cache(functools.partial(make_game, config, world, scenario, preference)),
+        )
+        for world in config.worlds
+        for scenario in config.scenarios
+        for preference in config.preferences
+    ]
+
+
+def make_spec(world: World, context: str | None, cost_channel: str, horizon: int) -> Spec:
+    """What agents may know in advance: sizes, arm features, list costs, and the models' sizes as a prior."""
+    expected = getattr(world.expected, cost_channel)
+    cost = np.zeros(len(world.catalog)) if expected is None else expected.mean(axis=0, dtype=np.float64)
+    return Spec(
+        arms=len(world.catalog),
+        context=world.outcomes(context).context.shape[1],
+        features=world.catalog.features,
+        model=world.catalog.model_index,
+        list_cost=cost.astype(np.float32),
+        list_quality=_public_strength(world, cost),
+        channels=tuple(world.channels.present()),
+        horizon=horizon,
+    )
+
+
+def _public_strength(world: World, cost: Array) -> Array:
+    """(K,) float32: larger models first (by parameters, else by list cost), the dearer arm of a model first."""
+    names = world.catalog.feature_names
+    size = world.catalog.features[:, names.index("log_params")] if "log_params" in names else cost
+    rank = np.unique(size, return_inverse=True)[1]
+    return (rank + cost / (cost.max() * 2 or 1.0)).astype(np.float32)
+
+
+def make_agent(part: AgentConfig, spec: Spec, where: str, extra: Mapping[str, Factory]) -> Agent:
+    """Calls the factory of a config entry.
+
+    Raises:
+        ConfigError: naming the entry, if there is no such kind or it does not take the options.
+    """
+    factory = extra.get(part.what) or AGENTS.get(part.what)
+    if factory is None:
+        raise ConfigError(f"{where}: unknown agent {part.what!r}; expected one of {', '.join(AGENTS)}")
+    try:
+        inspect.signature(factory).bind(spec, **part.options)
+    except TypeError as error:
+        raise ConfigError(f"{where}.options: {part.what} {error}") from None
+    try:
+        return factory(spec, **part.options)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}.options: {error}") from None

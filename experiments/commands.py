@@ -1,0 +1,174 @@
+"""What the command line does; imported only once a command is known, so that --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from experiments import store
+from experiments.config import AgentConfig, Config, ConfigError, load_config, parse_config
+from experiments.results import Cell
+
+CONFIGS = Path("paper_configs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """`run CONFIG`: plays what is missing, then writes tables and report."""
+    console = Console()
+    config = load_config(args.config)
+    extra = dict(_own_agent(text) for text in args.agent)
+    changes = {name: getattr(args, name) for name in ("seeds", "rounds") if getattr(args, name) is not None}
+    agents = (*config.agents, *(AgentConfig(name=name) for name in extra))
+    config = parse_config(
+        {**msgspec.to_builtins(config), **changes, "agents": msgspec.to_builtins(agents)}, str(args.config)
+    )
+    root = args.out or Path("results", config.name)
+
+    _enable_compilation_cache()
+    from experiments.runner import Progress as Hooks
+    from experiments.runner import Runner
+
+    runner = Runner(config, root, extra, args.workers)
+    units = runner.units()
+    damaged = [unit for unit in units if runner.store.damaged(unit)]
+    for unit in damaged:
+        console.print(f"[yellow]damaged, computed again:[/] {root / unit.path}", highlight=False)
+    console.print(
+        f"[bold]{config.name}[/]: {len(config.agents)} agents × {len(runner.games)} cells × {config.seeds} seeds × "
+        f"{config.rounds:,} rounds",
+        highlight=False,
+    )
+    columns = (
+        TextColumn("{task.percentage:3.0f}%"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, speed="compiling")
+        played = 0
+
+        def begin(total: int) -> None:
+            bar.update(task, total=max(total, 1), completed=0)
+
+        def advance(rounds: int, label: str) -> None:
+            nonlocal played
+            played += rounds
+            elapsed = bar.tasks[0].elapsed or 1.0
+            bar.update(task, advance=rounds, speed=f"{played / elapsed / 1e3:,.0f}k rounds/s")
+
+        try:
+            cells = runner.run(Hooks(begin, advance))
+        except KeyboardInterrupt:
+            bar.stop()
+            done = sum(runner.store.done(unit) for unit in units)
+            console.print(
+                f"\nstopped: {done} of {len(units)} work units are done and kept in {root}.\n"
+                "Run the same command again to go on from here."
+            )
+            sys.stdout.flush()
+            os._exit(130)  # threads that are compiling cannot be joined in time; units are written whole or not at all
+    store.write_runs(root, cells)
+    _write_outputs(root, cells, console)
+    timings = store.read_json(root / "timings.json")
+    console.print(
+        f"{timings['total_run_seconds']:.1f} s in all, with {timings['total_compile_seconds']:.1f} s of compiling "
+        f"on {runner.workers} threads ({timings['units_reused']} of {len(units)} units reused)\n"
+        f"report: [bold]{root / 'report.html'}[/]",
+        highlight=False,
+    )
+    return 0
+
+
+def report(root: Path) -> int:
+    """`report DIR`: tables and report once more, from `runs.npz`, `references.json` and `manifest.json`."""
+    console = Console()
+    _write_outputs(root, store.read_runs(root), console)
+    console.print(f"report: [bold]{root / 'report.html'}[/]", highlight=False)
+    return 0
+
+
+def show_list() -> int:
+    """`list`: what can stand in a config, each with a line."""
+    from agents import AGENTS
+    from uis_env import worlds
+    from uis_env.scenarios import SCENARIOS
+
+    console = Console()
+
+    def show(title: str, rows: Iterable[tuple[str, str]]) -> None:
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, expand=False)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column()
+        for name, line in rows:
+            table.add_row(name, line)
+        console.print(table)
+        console.print()
+
+    show("agents", ((name, _first_line(factory)) for name, factory in AGENTS.items()))
+    show("worlds", worlds.WORLDS.items())
+    show("scenarios", ((name, _first_line(scenario)) for name, scenario in SCENARIOS.items()))
+    show("configs", _configs())
+    return 0
+
+
+def _write_outputs(root: Path, cells: list[Cell], console: Console) -> None:
+    from experiments import tables
+    from experiments.report import write_report
+
+    manifest = store.read_json(root / "manifest.json")
+    tables.write_tables(root, cells)
+    write_report(cells, manifest, root / "report.html")
+    for cell in cells:
+        console.print(tables.ranked_table(cell))
+
+
+def _configs() -> Iterable[tuple[str, str]]:
+    """The descriptions of the configs at hand; a file that is not a config says so in its line."""
+    for path in sorted(CONFIGS.glob("*.toml")):
+        try:
+            description = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            description = f"not readable: {error}"
+        yield str(path), str(description)
+
+
+def _first_line(thing: Callable[..., object]) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def _own_agent(text: str) -> tuple[str, Callable[..., object]]:
+    """`module:factory` to (label, factory)."""
+    module, _, attribute = text.partition(":")
+    if not module or not attribute:
+        raise ConfigError(f"--agent {text}: expected MODULE:FACTORY")
+    sys.path.insert(0, "")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"--agent {text}: {error}") from None
+    if not callable(factory):
+        raise ConfigError(f"--agent {text}: {attribute} is not callable, expected factory(spec) -> Agent")
+    return f"{module}.{attribute}", factory
+
+
+def _enable_compilation_cache() -> None:
+    """Compiled programs outlive the process, so that a second run starts at once (JAX_COMPILATION_CACHE_DIR moves it)."""
+    import jax
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(home / "uis_env" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,335 @@
+"""Plays a config: work units on threads, each written when whole, so that a killed run resumes where it was."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import rollout
+from agents.agent import Agent
+from agents.rollout import METRICS, Bins, Carry, Plan
+from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
+from experiments.config import Config
+from experiments.results import AgentRuns, Array, Cell
+from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
+
+CURVES = ("reward", "regret", "quality", "cost")
+
+
+class InterruptedRunError(RuntimeError):
+    """The run was stopped; what is whole is kept."""
+
+
+@dataclass
+class Clock:
+    """Seconds spent, per agent and in all; the only thing of a run that depends on the clock."""
+
+    compile: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    run: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    rounds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, table: dict[str, float], agent: str, seconds: float) -> None:
+        """Adds seconds to one of the tables."""
+        with self.lock:
+            table[agent] += seconds
+
+    def to_json(self, total: float, reused: int) -> dict[str, Any]:
+        """`total_run_seconds` is wall time, compiling included; the rest are sums over units, which overlap."""
+        return {
+            "total_run_seconds": round(total, 3),
+            "total_compile_seconds": round(sum(self.compile.values()), 3),
+            "units_reused": reused,
+            "agents": {
+                agent: {
+                    "compile_seconds": round(self.compile[agent], 3),
+                    "run_seconds": round(self.run[agent], 3),
+                    "rounds_per_second": round(self.rounds[agent] / self.run[agent]) if self.run[agent] else None,
+                }
+                for agent in sorted(self.run)
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes on: rounds in all, then `advance(rounds, label)` as they are played."""
+
+    start: Callable[[int], None] = lambda total: None
+    advance: Callable[[int, str], None] = lambda rounds, label: None
+
+
+class Runner:
+    """One config, its agents, cells and work units.
+
+    Args:
+        config: what to run.
+        root: the run directory.
+        extra: factories of agents that are not in the registry.
+        workers: threads that play units; None takes one per core.
+
+    Raises:
+        ConfigError: if an agent, world or scenario cannot be made.
+        StoreError: if the directory belongs to another config or cannot be written.
+    """
+
+    def __init__(
+        self, config: Config, root: Path, extra: Mapping[str, Factory] | None = None, workers: int | None = None
+    ) -> None:
+        self.config = config
+        self.store = Store(root, config.digest)
+        self.workers = workers or os.cpu_count() or 1
+        self.clock = Clock()
+        self.games = all_games(config)
+        self._extra = extra or {}
+        self._agents: dict[tuple[Any, ...], Agent] = {}
+        self._compiled: dict[tuple[Any, ...], Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self.block = min(config.block, config.seeds)
+        self.blocks = -(-config.seeds // self.block)
+        self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
+        for world in config.worlds:
+            for preference in config.preferences:
+                for part in config.agents:
+                    self._agent(part.name, world.name, preference.cost_channel)
+
+    def units(self) -> list[Unit]:
+        """All work units, cell by cell."""
+        return [
+            Unit(key, agent.name, block)
+            for key, _ in self.games
+            for agent in self.config.agents
+            for block in range(self.blocks)
+        ]
+
+    def manifest(self) -> dict[str, Any]:
+        """What the results depend on; written first, so that a resumed run can tell whether it is the same."""
+        return {
+            "config": self.config.to_json(),
+            "config_hash": self.config.digest,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium")},
+                "uis-env": version("uis-env"),
+            },
+            "device": str(jax.devices()[0].device_kind),
+            "backend": jax.default_backend(),
+            "x64": bool(jax.config.jax_enable_x64),
+            "git_commit": _git_commit(),
+            "seed_block": self.block,
+            "seeds_abreast": {part.name: self._plan(part.name).abreast for part in self.config.agents},
+        }
+
+    def open(self) -> None:
+        """Claims the run directory.
+
+        Raises:
+            StoreError: naming the keys that differ, if it holds the results of another config.
+        """
+        path = self.store.root / "manifest.json"
+        if path.exists():
+            old = read_json(path)
+            if old.get("config_hash") != self.store.digest:
+                keys = ", ".join(_differences(old.get("config", {}), self.config.to_json())) or "config_hash"
+                raise StoreError(
+                    f"{self.store.root} holds results of another config; these keys differ: {keys}. "
+                    "Choose another --out, or remove the folder."
+                )
+        try:
+            write_json(path, self.manifest())
+        except OSError as error:
+            raise StoreError(f"{self.store.root} cannot be written: {error.strerror}") from None
+
+    def run(self, progress: Progress) -> list[Cell]:
+        """Plays what is missing and returns all cells.
+
+        Raises:
+            InterruptedRunError: if `stop` was called or Ctrl-C pressed before all units were whole.
+        """
+        begin = time.perf_counter()
+        self.open()
+        units = self.units()
+        missing = [unit for unit in units if not self.store.done(unit)]
+        progress.start(len(missing) * self.config.rounds * self.block)
+        games = dict(self.games)
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unit")
+        futures: set[Future[None]] = {pool.submit(self._play, unit, games[unit.cell], progress) for unit in missing}
+        try:
+            while futures:
+                done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        except BaseException:
+            self._stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        cells = self.collect()
+        total = time.perf_counter() - begin
+        if missing:
+            write_json(self.store.root / "timings.json", self.clock.to_json(total, len(units) - len(missing)))
+        return cells
+
+    def collect(self) -> list[Cell]:
+        """All cells from the unit files, with their references."""
+        from experiments.references import references
+
+        cells = []
+        for key, game in self.games:
+            made = game()
+            agents = gather(self.store, key, [part.name for part in self.config.agents], self.blocks, self.seeds)
+            plan = self._plan(self.config.agents[0].name)
+            cells.append(
+                Cell(
+                    key=key,
+                    rounds=self.config.rounds,
+                    bin_rounds=plan.bin_rounds,
+                    seeds=self.seeds,
+                    agents=agents,
+                    references=references(made.world, made.scenario, made.bandit, self._context(key.world)),
+                )
+            )
+        return cells
+
+    def _context(self, world: str) -> str | None:
+        return next(part.context for part in self.config.worlds if part.name == world)
+
+    def _agent(self, name: str, world: str, cost_channel: str) -> Agent:
+        """The agent of a config entry on a world; one object per (agent, world, cost channel), so it compiles once."""
+        with self._lock:
+            if (name, world, cost_channel) not in self._agents:
+                place = [part.name for part in self.config.agents].index(name)
+                loaded = load_world(next(w for w in self.config.worlds if w.name == world), "worlds")
+                spec = make_spec(loaded, self._context(world), cost_channel, self.config.rounds)
+                self._agents[name, world, cost_channel] = make_agent(
+                    self.config.agents[place], spec, f"agents[{place}] ({name!r})", self._extra
+                )
+            return self._agents[name, world, cost_channel]
+
+    def _plan(self, name: str) -> Plan:
+        """Static sizes; seeds abreast follow from the agent on the first world."""
+        part = next(part for part in self.config.agents if part.name == name)
+        agent = self._agent(name, self.config.worlds[0].name, self.config.preferences[0].cost_channel)
+        abreast = rollout.seeds_abreast(agent, self.block, part.abreast)
+        return rollout.make_plan(self.config.rounds, abreast, self.config.bins, max(1, CHUNK // self.block))
+
+    def _play(self, unit: Unit, game: Callable[[], Game], progress: Progress) -> None:
+        """Plays one unit and writes it."""
+        with self._lock:
+            made = game()
+        agent = self._agent(unit.agent, unit.cell.world, made.reward.cost_channel)
+        plan = self._plan(unit.agent)
+        first = self.config.first_seed + unit.block * self.block
+        seeds = list(range(first, first + self.block))
+        schedules = [made.schedule_of(seed) for seed in seeds]
+        blocks = rollout.make_seeds(made.bandit, schedules, seeds, unit.agent)
+        pilot = None
+        if made.pilot and agent.fit is not None:
+            parts = [made.pilot_of(seed) for seed in seeds]
+            pilot = tuple(jnp.asarray(np.stack(column)) for column in zip(*parts, strict=True))
+
+        start = self._compile(unit.agent, rollout.start, (agent, plan.abreast), (made.tables, blocks, pilot))
+        carry: Carry = start(made.tables, blocks, pilot)
+        bins: list[Bins] = []
+        for chunk in range(plan.chunks):
+            tapes = rollout.chunk_tapes(plan, schedules, seeds, chunk)
+            args = (made.tables, blocks, carry, tapes, jnp.int32(chunk * plan.chunk_rounds))
+            step = self._compile(unit.agent, rollout.advance, (agent, plan), args)
+            if self._stop.is_set():
+                raise InterruptedRunError
+            begin = time.perf_counter()
+            carry, part, _ = jax.block_until_ready(step(*args))
+            bins.append(jax.tree.map(np.asarray, part))
+            self.clock.add(self.clock.run, unit.agent, time.perf_counter() - begin)
+            rounds = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block
+            with self.clock.lock:
+                self.clock.rounds[unit.agent] += rounds
+            progress.advance(rounds, f"{unit.cell.label} · {unit.agent}")
+        kept = min(self.block, self.config.first_seed + self.config.seeds - first)
+        prices = np.array(
+            [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in seeds[:kept]], np.float64
+        )
+        runs = _reduce(jax.tree.map(np.asarray, carry._replace(state=())), bins, plan, made, prices, kept)
+        try:
+            self.store.save(unit, runs)
+        except OSError as error:
+            raise StoreError(f"{self.store.root / unit.path} cannot be written: {error.strerror}") from None
+
+    def _compile(self, agent: str, function: Any, static: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+        """The compiled program for these static values and shapes; the first thread to ask compiles, others wait."""
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args))
+        key = (function, *static, jax.tree.structure(args), shapes)
+        with self._lock:
+            future = self._compiled.get(key)
+            mine = future is None
+            if future is None:
+                future = self._compiled[key] = Future()
+        if mine:
+            begin = time.perf_counter()
+            try:
+                future.set_result(function.lower(*static, *args).compile())
+            except BaseException as error:
+                future.set_exception(error)
+                raise
+            self.clock.add(self.clock.compile, agent, time.perf_counter() - begin)
+        return future.result()
+
+
+CHUNK = 1 << 16
+"""Rounds times seeds between two looks at the stop flag: a second or so for most agents."""
+
+
+def _reduce(carry: Carry, bins: list[Bins], plan: Plan, game: Game, prices: Array, kept: int) -> AgentRuns:
+    """Chunks and carry to the runs of the first `kept` seeds, in float64 where sums are long."""
+    sums = {name: np.concatenate([part.sums[name] for part in bins], axis=1)[:kept, : plan.bins] for name in METRICS}
+    totals = {name: sums[name].sum(axis=1, dtype=np.float64) for name in METRICS}
+    ends = np.asarray(game.tables.cost_ends)
+    totals["cost_median"] = rollout.median_cost(carry.cost_histogram[:kept], ends)
+    totals["pilot_cost"], totals["pilot_charge"] = prices.T
+    arms = np.concatenate([part.arms for part in bins], axis=1)[:kept, : plan.bins]
+    return AgentRuns(
+        totals=totals,
+        curves={name: sums[name] for name in CURVES},
+        arms=arms.sum(axis=0, dtype=np.int64),
+        arm_count=carry.arm_count[:kept],
+        query_reward=carry.query_reward[:kept],
+        query_count=carry.query_count[:kept],
+    )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """The keys at which two plain JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if key != "description"]
+        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in _differences(a, b, f"{path}[{i}]")]
+    return [] if old == new else [path]
+
+
+def _git_commit() -> str | None:
+    """The checkout's commit, `-dirty` behind it if tracked files differ; None outside a checkout."""
+    root = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=root, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() or None

@@ -1,0 +1,189 @@
+"""The run directory: one file per work unit, written whole or not at all, and what is made of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.results import AgentRuns, Array, Cell, CellKey, concatenate
+from uis_env.outcomes import atomic_write
+
+
+class Unit(NamedTuple):
+    """A piece of work: one agent on one block of seeds of one cell."""
+
+    cell: CellKey
+    agent: str
+    block: int
+
+    @property
+    def path(self) -> Path:
+        """Its file below the run directory."""
+        return Path("units", *self.cell, f"{self.agent}-{self.block}.npz")
+
+
+class StoreError(RuntimeError):
+    """The run directory cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The files of one run.
+
+    Attributes:
+        root: the run directory.
+        digest: hash of the config that the files belong to.
+    """
+
+    root: Path
+    digest: str
+
+    def save(self, unit: Unit, runs: AgentRuns) -> None:
+        """Writes a unit's file atomically."""
+        arrays = {"digest": np.array(self.digest)} | _flatten(runs, "")
+        atomic_write(self.root / unit.path, _npz(arrays))
+
+    def load(self, unit: Unit) -> AgentRuns | None:
+        """A unit's runs; None if its file is absent, damaged or of another config (the caller recomputes it)."""
+        path = self.root / unit.path
+        try:
+            arrays = _read_npz(path)
+        except FileNotFoundError:
+            return None
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError):
+            return None
+        if str(arrays.pop("digest", "")) != self.digest:
+            return None
+        return _unflatten(arrays, "")
+
+    def done(self, unit: Unit) -> bool:
+        """Whether a whole, undamaged file of this config is there."""
+        return self.load(unit) is not None
+
+    def damaged(self, unit: Unit) -> bool:
+        """Whether a file is there that cannot be used."""
+        return (self.root / unit.path).exists() and not self.done(unit)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Sorted, indented, atomic."""
+    atomic_write(path, (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Raises StoreError, naming the file, if it is absent or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist: not a finished run directory") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+
+
+def write_runs(root: Path, cells: list[Cell]) -> None:
+    """`runs.npz` (all per-seed totals and curves) and `references.json`: enough to rebuild every table and figure."""
+    arrays: dict[str, Array] = {}
+    index = []
+    for i, cell in enumerate(cells):
+        index.append(
+            {
+                "cell": list(cell.key),
+                "rounds": cell.rounds,
+                "bin_rounds": cell.bin_rounds,
+                "agents": list(cell.agents),
+                "references": cell.references,
+            }
+        )
+        arrays[f"{i}/seeds"] = cell.seeds
+        for j, runs in enumerate(cell.agents.values()):
+            arrays |= _flatten(runs, f"{i}/{j}/")
+    atomic_write(root / "runs.npz", _npz(arrays))
+    write_json(root / "references.json", index)
+
+
+def read_runs(root: Path) -> list[Cell]:
+    """The cells that `write_runs` wrote.
+
+    Raises:
+        StoreError: naming the file that is absent or damaged.
+    """
+    index = read_json(root / "references.json")
+    try:
+        arrays = _read_npz(root / "runs.npz")
+        return [
+            Cell(
+                key=CellKey(*entry["cell"]),
+                rounds=entry["rounds"],
+                bin_rounds=entry["bin_rounds"],
+                seeds=arrays[f"{i}/seeds"],
+                agents={name: _unflatten(arrays, f"{i}/{j}/") for j, name in enumerate(entry["agents"])},
+                references=entry["references"],
+            )
+            for i, entry in enumerate(index)
+        ]
+    except FileNotFoundError:
+        raise StoreError(f"{root / 'runs.npz'} does not exist: not a finished run directory") from None
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+        raise StoreError(f"{root / 'runs.npz'} is damaged: {error}") from None
+
+
+def gather(store: Store, key: CellKey, agents: list[str], blocks: int, seeds: Array) -> dict[str, AgentRuns]:
+    """All agents of a cell from their unit files, without the padding of the last block.
+
+    Raises:
+        StoreError: naming a unit that is missing.
+    """
+    result = {}
+    for agent in agents:
+        parts = []
+        for block in range(blocks):
+            unit = Unit(key, agent, block)
+            runs = store.load(unit)
+            if runs is None:
+                raise StoreError(f"{store.root / unit.path} is missing or damaged; run the config again")
+            parts.append(runs)
+        result[agent] = concatenate(parts)
+    assert all(len(runs.arm_count) == len(seeds) for runs in result.values())
+    return result
+
+
+def _flatten(runs: AgentRuns, prefix: str) -> dict[str, Array]:
+    flat: dict[str, Array] = {f"{prefix}totals.{name}": array for name, array in runs.totals.items()}
+    flat |= {f"{prefix}curves.{name}": array for name, array in runs.curves.items()}
+    for name in ("arms", "arm_count", "query_reward", "query_count"):
+        flat[prefix + name] = getattr(runs, name)
+    return flat
+
+
+def _unflatten(arrays: Mapping[str, Array], prefix: str) -> AgentRuns:
+    def below(part: str) -> dict[str, Array]:
+        start = f"{prefix}{part}."
+        return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+
+    return AgentRuns(
+        totals=below("totals"),
+        curves=below("curves"),
+        arms=arrays[f"{prefix}arms"],
+        arm_count=arrays[f"{prefix}arm_count"],
+        query_reward=arrays[f"{prefix}query_reward"],
+        query_count=arrays[f"{prefix}query_count"],
+    )
+
+
+def _npz(arrays: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    """All arrays, every member checked against the CRC that the file holds."""
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
