@@ -23,7 +23,6 @@ class Spec:
         context: D, features per query.
         features: (K, F) float32 description of each arm.
         model: (K,) int32, each arm's model as an index into `prices`.
-        default_preference: (W,) float32, the preference of the first phase.
         list_cost: (K,) float32, what each arm costs on average according to public knowledge (price list, shapes), in
             the unit that the reward prices; zeros where nothing is known.
         list_quality: (K,) float32, a public prior of each arm's strength (log parameters, say), for "strongest".
@@ -35,7 +34,6 @@ class Spec:
     context: int
     features: NDArray[np.float32]
     model: NDArray[np.int32]
-    default_preference: NDArray[np.float32]
     list_cost: NDArray[np.float32]
     list_quality: NDArray[np.float32]
     channels: tuple[str, ...]
@@ -149,6 +147,8 @@ class Agent(NamedTuple):
         update: (key, state, Feedback) -> state.
         fit: optional (key, state, Logged) -> state, called once before the first round if a pilot is given.
         privileged: whether observations carry `Privileged` (references only).
+        abreast: how many seeds a CPU should run side by side; 0 leaves it to the size of the state. Agents with heavy
+            inner work (training a network) gain from many.
     """
 
     init: Callable[[Array], State]
@@ -156,3 +156,4 @@ class Agent(NamedTuple):
     update: Callable[[Array, State, Feedback], State]
     fit: Callable[[Array, State, Logged], State] | None = None
     privileged: bool = False
+    abreast: int = 0

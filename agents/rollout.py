@@ -24,7 +24,10 @@ from uis_env.tape import Schedule, Tape, tape
 
 HISTOGRAM = 512
 """Bins of the cost histogram, equal in log cost between the table's ends: a median is exact to 1 part in 100 or so."""
-METRICS = ("reward", "regret", "quality", "cost", "dollars", "eflops", "tokens", "latency", "optimal", "fresh_reward", "fresh")
+METRICS = (
+    *("reward", "regret", "quality", "cost", "dollars", "eflops", "tokens", "latency"),
+    *("optimal", "fresh_reward", "fresh"),
+)
 """What is summed per curve bin. `optimal` counts rounds without regret, `fresh` rounds on a query not asked before."""
 _ACT, _UPDATE, _INIT, _FIT = 0, 1, 2, 3
 
