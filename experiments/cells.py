@@ -94,10 +94,11 @@ def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, pref
         ConfigError: naming the entry of the config that does not fit.
     """
     loaded = load_world(world, f"worlds[{config.worlds.index(world)}]")
-    settings = preference.__struct_fields__
-    reward = Reward(**{name: getattr(preference, name) for name in settings if name != "name"})
-    where = f"scenarios[{config.scenarios.index(scenario)}]"
+    settings = {name: getattr(preference, name) for name in preference.__struct_fields__ if name != "name"}
+    where = f"preferences[{config.preferences.index(preference)}] ({preference.name!r})"
     try:
+        reward = Reward(**settings)
+        where = f"scenarios[{config.scenarios.index(scenario)}]"
         made = make_scenario(scenario.what, loaded, reward, **scenario.options)
         where = f"preferences[{config.preferences.index(preference)}] ({preference.name!r})"
         bandit = tabulate(loaded, made.phases, world.context)

@@ -16,7 +16,7 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,63}$")]
 Kind = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Weight = Annotated[float, Meta(ge=0.0, le=1e12)]
-Option = bool | int | float | str | list[int] | list[float] | list[str] | None
+Option = bool | int | float | str | list[int | float | str] | None
 
 
 class ConfigError(ValueError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,7 @@ class Store:
         path = self.root / unit.path
         try:
             arrays = _read_npz(path)
-        except FileNotFoundError:
-            return None
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError):
+        except (FileNotFoundError, StoreError):
             return None
         if str(arrays.pop("digest", "")) != self.digest:
             return None
@@ -130,8 +128,8 @@ def read_runs(root: Path) -> list[Cell]:
         ]
     except FileNotFoundError:
         raise StoreError(f"{root / 'runs.npz'} does not exist: not a finished run directory") from None
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
-        raise StoreError(f"{root / 'runs.npz'} is damaged: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{root}: references.json and runs.npz do not belong together ({error})") from None
 
 
 def gather(store: Store, key: CellKey, agents: list[str], blocks: int, seeds: Array) -> dict[str, AgentRuns]:
@@ -178,12 +176,22 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str) -> AgentRuns:
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:
+    """An .npz file sealed by the SHA-256 of its bytes behind its end, where zip readers (`np.load`) do not look."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return data + hashlib.sha256(data).digest()
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
-    """All arrays, every member checked against the CRC that the file holds."""
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+    """All arrays of a sealed file.
+
+    Raises:
+        StoreError: naming the file, if its seal does not fit.
+    """
+    sealed = path.read_bytes()
+    data, seal = sealed[:-32], sealed[-32:]
+    if hashlib.sha256(data).digest() != seal:
+        raise StoreError(f"{path} is damaged: its checksum does not fit")
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

@@ -1,0 +1,159 @@
+"""The driver: the same numbers whatever the chunking, and sums that equal a replay of the trace in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import rollout
+from agents.agent import Agent, Choice, Feedback, Observation
+from uis_env.bandit import Bandit
+from uis_env.outcomes import Channels
+from uis_env.tape import Schedule, Stretch, Tape, tape
+
+QUERIES, DRAWS, ARMS, FEATURES, ROUNDS = 23, 4, 5, 3, 157
+SEEDS = [3, 4, 5, 6]
+
+
+def make_bandit() -> Bandit:
+    random = np.random.default_rng(0)
+    quality = random.random((2, QUERIES, DRAWS, ARMS)).astype(np.float32)
+    cost = (0.1 + random.random((2, QUERIES, DRAWS, ARMS))).astype(np.float32)
+    reward = quality - 0.5 * cost
+    mask = random.random((2, QUERIES, ARMS)) < 0.8
+    mask[..., 0] = True
+    expected = np.where(mask, reward.mean(axis=2), 0).astype(np.float32)
+    best = np.where(mask, expected, -np.inf).max(axis=-1, keepdims=True)
+    return Bandit(
+        context=random.normal(size=(QUERIES, FEATURES)).astype(np.float32),
+        reward=reward,
+        expected=expected,
+        regret=np.where(mask, best - expected, 0).astype(np.float32),
+        mask=mask,
+        preference=np.ones((2, 5), np.float32),
+        prices=np.ones((2, 2), np.float32),
+        cost=cost,
+        channels=Channels(quality=quality, eflops=cost),
+        variant=np.array([0, 1], np.int32),
+    )
+
+
+def mean_agent() -> Agent:
+    """Epsilon-greedy on arm means: enough state and randomness to notice a lost or doubled round."""
+
+    def init(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(ARMS), jnp.zeros(ARMS)
+
+    def act(key: jax.Array, state: tuple[jax.Array, jax.Array], seen: Observation) -> Choice:
+        assert seen.privileged is None
+        total, count = state
+        scores = jnp.where(seen.mask, total / jnp.maximum(count, 1) + jax.random.gumbel(key, (ARMS,)), -jnp.inf)
+        return Choice(jnp.argmax(scores).astype(jnp.int32), jnp.full(ARMS, jnp.nan), scores)
+
+    def update(key: jax.Array, state: tuple[jax.Array, jax.Array], back: Feedback) -> tuple[jax.Array, jax.Array]:
+        total, count = state
+        return total.at[back.action].add(back.reward), count.at[back.action].add(1)
+
+    return Agent(init, act, update)
+
+
+BANDIT = make_bandit()
+SCHEDULE = Schedule(
+    ROUNDS,
+    DRAWS,
+    (Stretch(0, 0, np.arange(QUERIES, dtype=np.int32)), Stretch(90, None, np.arange(7, dtype=np.int32))),
+    phases=2,
+)
+
+
+def play(agent: Agent, abreast: int, chunk_rounds: int, bins: int = 20):
+    plan = rollout.make_plan(ROUNDS, abreast, bins, chunk_rounds)
+    tables = rollout.make_tables(BANDIT)
+    seeds = rollout.make_seeds(BANDIT, [SCHEDULE] * len(SEEDS), SEEDS, "agent")
+    carry = rollout.start(agent, abreast, tables, seeds)
+    parts = []
+    for chunk in range(plan.chunks):
+        tapes = rollout.chunk_tapes(plan, [SCHEDULE] * len(SEEDS), SEEDS, chunk)
+        first = jnp.int32(chunk * plan.chunk_rounds)
+        carry, bins_, trace = rollout.advance(agent, plan, tables, seeds, carry, tapes, first, trace=True)
+        parts.append((bins_, trace))
+    join = jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs], axis=1), *parts)
+    return plan, jax.tree.map(np.asarray, carry), *join
+
+
+AGENT = mean_agent()
+WHOLE = play(AGENT, abreast=4, chunk_rounds=ROUNDS)
+
+
+@pytest.mark.parametrize(("abreast", "chunk_rounds"), [(4, 16), (4, 50), (1, 157), (2, 30)])
+def test_chunking_and_mapping_change_no_bit(abreast: int, chunk_rounds: int) -> None:
+    plan, carry, bins, trace = play(AGENT, abreast, chunk_rounds)
+    whole_plan, whole_carry, whole_bins, whole_trace = WHOLE
+    assert plan.bins == whole_plan.bins
+    jax.tree.map(np.testing.assert_array_equal, carry._replace(state=()), whole_carry._replace(state=()))
+    for name in rollout.METRICS:
+        np.testing.assert_array_equal(
+            bins.sums[name][:, : plan.bins], whole_bins.sums[name][:, : plan.bins], err_msg=name
+        )
+    np.testing.assert_array_equal(trace.action[:, :ROUNDS], whole_trace.action[:, :ROUNDS])
+
+
+def test_sums_equal_a_replay_of_the_trace() -> None:
+    plan, carry, bins, trace = WHOLE
+    for i, seed in enumerate(SEEDS):
+        query, draw, phase = tape(SCHEDULE, seed)
+        action = trace.action[i, :ROUNDS]
+        assert BANDIT.mask[phase, query, action].all()
+        reward = BANDIT.reward[phase, query, draw, action]
+        np.testing.assert_array_equal(trace.reward[i, :ROUNDS], reward)
+        np.testing.assert_array_equal(trace.regret[i, :ROUNDS], BANDIT.regret[phase, query, action])
+        cost = BANDIT.cost[BANDIT.variant[phase], query, draw, action]
+        fresh = np.array([q not in query[:t] for t, q in enumerate(query)])
+        total = {name: bins.sums[name][i].sum(dtype=np.float64) for name in rollout.METRICS}
+        np.testing.assert_allclose(total["reward"], reward.sum(dtype=np.float64), rtol=1e-5)
+        np.testing.assert_allclose(total["cost"], cost.sum(dtype=np.float64), rtol=1e-5)
+        np.testing.assert_allclose(total["eflops"], total["cost"], rtol=1e-6)
+        np.testing.assert_allclose(total["fresh_reward"], reward[fresh].sum(dtype=np.float64), rtol=1e-5)
+        assert total["fresh"] == fresh.sum()
+        assert total["dollars"] == total["tokens"] == 0
+        assert total["optimal"] == (BANDIT.regret[phase, query, action] == 0).sum()
+        np.testing.assert_array_equal(carry.query_count[i], np.bincount(query, minlength=QUERIES))
+        np.testing.assert_allclose(
+            carry.query_reward[i], np.bincount(query, weights=reward, minlength=QUERIES), rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_array_equal(carry.arm_count[i], np.bincount(action, minlength=ARMS))
+        np.testing.assert_array_equal(bins.arms[i].sum(axis=0), carry.arm_count[i])
+        ends = np.log([BANDIT.cost.min(), BANDIT.cost.max()])
+        median = rollout.median_cost(carry.cost_histogram[[i]], ends)[0]
+        assert abs(np.log(median / np.median(cost))) < 0.02
+
+
+def test_hindsight_is_the_mean_over_the_tape() -> None:
+    query, _, phase = tape(SCHEDULE, 5)
+    expected = BANDIT.expected[phase, query].mean(axis=0, dtype=np.float64)
+    always = BANDIT.mask[phase, query].all(axis=0)
+    got = rollout.hindsight(BANDIT, SCHEDULE, 5, chunk=13)
+    np.testing.assert_allclose(got[always], expected[always], rtol=1e-6)
+    assert (got[~always] == -np.inf).all()
+
+
+def test_elsewhere_leaves_the_own_fold_out() -> None:
+    bandit = BANDIT._replace(mask=np.ones_like(BANDIT.mask))
+    tables = rollout.make_tables(bandit)
+    fold = np.asarray(tables.fold)
+    for f in range(5):
+        mean = bandit.expected[:, fold != f].mean(axis=(0, 1))
+        np.testing.assert_allclose(np.asarray(tables.elsewhere)[f], mean, rtol=1e-5)
+
+
+def test_agents_differ_by_name_and_seed_only() -> None:
+    keys = {bytes(np.asarray(jax.random.key_data(rollout.agent_key(s, n)))) for s in (0, 1) for n in ("a", "b")}
+    assert len(keys) == 4
+
+
+def test_tapes_are_padded_after_the_horizon() -> None:
+    plan = rollout.make_plan(ROUNDS, 1, bins=20, chunk_rounds=50)
+    last = rollout.chunk_tapes(plan, [SCHEDULE], [3], plan.chunks - 1)
+    assert isinstance(last, Tape)
+    assert last.query.shape == (1, plan.chunk_rounds)
+    assert plan.chunks * plan.chunk_rounds >= ROUNDS > (plan.chunks - 1) * plan.chunk_rounds

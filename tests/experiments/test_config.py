@@ -1,0 +1,106 @@
+"""Configs: what is wrong is refused, and the message names the key."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.config import Config, ConfigError, load_config, parse_config
+
+MINIMAL: dict[str, Any] = {
+    "name": "c",
+    "rounds": 10,
+    "seeds": 2,
+    "worlds": [{"name": "Recorded"}],
+    "preferences": [{"name": "free"}],
+    "agents": [{"name": "random"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"roundz": 5}, "roundz"),
+        ({"rounds": "many"}, "rounds"),
+        ({"rounds": 0}, "rounds"),
+        ({"rounds": 10**15}, "rounds"),
+        ({"seeds": 2.5}, "seeds"),
+        ({"name": "../up"}, "name"),
+        ({"agents": []}, "agents"),
+        ({"worlds": []}, "worlds"),
+        ({"agents": [{"name": "random"}, {"name": "random"}]}, "agents[1].name"),
+        ({"agents": [{"name": "random"}, {"name": "x", "alpha": 1}]}, "agents[1]"),
+        ({"agents": [{"name": "x", "kind": "os:system"}]}, "agents[0].kind"),
+        ({"agents": [{"name": "x", "options": {"a": {"b": 1}}}]}, "agents[0].options"),
+        ({"preferences": [{"name": "p", "cost": -1.0}]}, "preferences[0].cost"),
+        ({"preferences": [{"name": "p", "cost": float("nan")}]}, "preferences[0].cost"),
+        ({"preferences": [{"name": "p", "cost_channel": "euros"}]}, "preferences[0].cost_channel"),
+        ({"scenarios": [{"name": "späte"}]}, "scenarios[0].name"),
+        ({"order": "random"}, "order"),
+    ],
+)
+def test_errors_name_the_key(change: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**MINIMAL, **change}, "my.toml")
+    assert key in str(caught.value)
+    assert str(caught.value).startswith("my.toml: ")
+
+
+@pytest.mark.parametrize("missing", ["name", "rounds", "seeds", "worlds", "preferences", "agents"])
+def test_a_missing_key_is_named(missing: str) -> None:
+    with pytest.raises(ConfigError, match=missing):
+        parse_config({key: value for key, value in MINIMAL.items() if key != missing}, "my.toml")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(key=st.sampled_from([*MINIMAL, "block", "pilot", "scenarios", "order", "unknown"]), value=json_values)
+def test_any_value_is_taken_or_refused_by_name(key: str, value: Any) -> None:
+    try:
+        config = parse_config({**MINIMAL, key: value}, "my.toml")
+    except ConfigError as error:
+        assert key in str(error)
+    else:
+        assert isinstance(config, Config)
+
+
+@given(text=st.text(max_size=60))
+def test_any_text_is_parsed_or_refused(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"any\.toml"):
+        load_config(path)
+
+
+def test_round_trip_and_digest() -> None:
+    config = parse_config(MINIMAL, "my.toml")
+    again = parse_config(msgspec.to_builtins(config), "again")
+    assert again == config
+    assert again.digest == config.digest
+    assert parse_config({**MINIMAL, "description": "words"}, "x").digest == config.digest
+    assert parse_config({**MINIMAL, "seeds": 3}, "x").digest != config.digest
+
+
+def test_files_that_are_not_configs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
+        load_config(tmp_path / "absent.toml")
+    (tmp_path / "latin.toml").write_bytes("name = 'späte'".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.toml: not UTF-8"):
+        load_config(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("paper_configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_configs_load_and_describe_themselves(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    assert len(config.description) > 20
+    assert tomllib.loads(path.read_text())["name"] == config.name
