@@ -1,0 +1,55 @@
+"""Bandit agents as pure JAX functions; `AGENTS` maps names to factories `(spec, **hyperparameters) -> Agent`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privileged, Spec
+from agents.greedy import epsilon_greedy, greedy
+from agents.linear import linear_thompson, linucb
+from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
+from agents.shared import linear_thompson_shared, linucb_arm_only, linucb_shared
+from agents.wrappers import explore, warm_up
+
+Factory = Callable[..., Agent]
+
+AGENTS: Mapping[str, Factory] = MappingProxyType(
+    {
+        factory.__name__: factory
+        for factory in (
+            *(oracle, best_fixed, fixed_elsewhere, strongest, cheapest, fixed, random),
+            *(greedy, epsilon_greedy),
+            *(linucb, linucb_shared, linucb_arm_only, linear_thompson, linear_thompson_shared),
+        )
+    }
+)
+"""Every agent by name; the first line of a factory's docstring describes it."""
+
+__all__ = [
+    "AGENTS",
+    "Agent",
+    "Choice",
+    "Factory",
+    "Feedback",
+    "Logged",
+    "Observation",
+    "Privileged",
+    "Spec",
+    "best_fixed",
+    "cheapest",
+    "epsilon_greedy",
+    "explore",
+    "fixed",
+    "fixed_elsewhere",
+    "greedy",
+    "linear_thompson",
+    "linear_thompson_shared",
+    "linucb",
+    "linucb_arm_only",
+    "linucb_shared",
+    "oracle",
+    "random",
+    "strongest",
+    "warm_up",
+]

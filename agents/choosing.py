@@ -1,0 +1,90 @@
+"""From scores to a choice: masks, uniform tie-breaking, exact propensities, and the names of the random streams."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from agents.agent import Choice
+
+
+class Stream(IntEnum):
+    """Constants for `jax.random.fold_in`: one independent stream per use of a key, none stored in a state."""
+
+    TIES = 1
+    COIN = 2
+    EXPLORE = 3
+    POSTERIOR = 4
+    DRAWS = 5
+    NETWORK = 6
+    BATCHES = 7
+
+
+def stream(key: Array, name: Stream) -> Array:
+    """The key of a named stream."""
+    return jax.random.fold_in(key, int(name))
+
+
+def real(value: object) -> Array:
+    """An array of JAX's default float type (float32, or float64 with x64 enabled), never weakly typed."""
+    return jnp.asarray(value, jnp.result_type(float))
+
+
+def masked(scores: Array, mask: Array) -> Array:
+    """(K,) scores with -inf where an arm is not on offer."""
+    return jnp.where(mask, scores, -jnp.inf)
+
+
+def uniform_policy(mask: Array) -> Array:
+    """(K,) the same probability for every arm on offer."""
+    return mask / real(mask.sum())
+
+
+def pick_uniform(key: Array, mask: Array, scores: Array | None = None) -> Choice:
+    """An arm on offer, uniformly at random; `scores` (zeros by default) are only reported."""
+    priority = jax.random.uniform(key, mask.shape)
+    action = jnp.argmax(jnp.where(mask, priority, -1.0)).astype(jnp.int32)
+    scores = real(jnp.zeros(mask.shape)) if scores is None else scores
+    return Choice(action, uniform_policy(mask), masked(scores, mask))
+
+
+def pick_best(key: Array, scores: Array, mask: Array) -> Choice:
+    """The arm on offer with the greatest score; exact ties are broken uniformly, and the propensities say so.
+
+    Args:
+        key: of this round; only the stream TIES is used.
+        scores: (K,) float.
+        mask: (K,) bool.
+    """
+    scores = masked(scores, mask)
+    best = (scores == scores.max()) & mask
+    count = best.sum()
+
+    # A tie is rare and random bits are the dearest part of a round, so they are drawn only when needed.
+    action = lax.cond(
+        count == 1,
+        lambda: jnp.argmax(best),
+        lambda: jnp.argmax(jnp.where(best, jax.random.uniform(stream(key, Stream.TIES), mask.shape), -1.0)),
+    )
+    return Choice(action.astype(jnp.int32), best / real(count), scores)
+
+
+def pick_sampled(scores: Array, mask: Array, draws: Array | None = None) -> Choice:
+    """The arm on offer whose sampled score is greatest (posterior sampling).
+
+    Args:
+        scores: (K,) one draw of every arm's score.
+        mask: (K,) bool.
+        draws: (M, K) further draws from the same posterior; the share that each arm wins estimates its propensity.
+            Without them the propensities are NaN.
+    """
+    scores = masked(scores, mask)
+    if draws is None:
+        propensities = jnp.full(mask.shape, jnp.nan, scores.dtype)
+    else:
+        winners = jnp.argmax(masked(draws, mask), axis=-1)
+        propensities = jnp.zeros(mask.shape, scores.dtype).at[winners].add(1.0 / draws.shape[0])
+    return Choice(jnp.argmax(scores).astype(jnp.int32), propensities, scores)

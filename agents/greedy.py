@@ -1,0 +1,42 @@
+"""Greedy and epsilon-greedy: one ridge regression per arm and no bonus."""
+
+from __future__ import annotations
+
+from jax import Array
+
+from agents.agent import Agent, Spec
+from agents.linear import linucb
+from agents.wrappers import explore, warm_up
+
+
+def greedy(spec: Spec, ridge: float | Array = 1.0, discount: float | Array = 1.0, warmup: int = 0) -> Agent:
+    """Greedy: the arm whose ridge regression predicts the most; it can get stuck on an early success.
+
+    Args:
+        spec: sizes.
+        ridge: prior precision of each weight.
+        discount: in (0, 1]; the factor per round.
+        warmup: rounds of uniformly random arms.
+    """
+    return linucb(spec, 0.0, ridge, discount, warmup)
+
+
+def epsilon_greedy(
+    spec: Spec,
+    epsilon: float | Array = 0.05,
+    decay: float | Array = 0.0,
+    ridge: float | Array = 1.0,
+    discount: float | Array = 1.0,
+    warmup: int = 0,
+) -> Agent:
+    """Epsilon-greedy: greedy, but a uniformly random arm with probability epsilon / (1 + decay t).
+
+    Args:
+        spec: sizes.
+        epsilon: in [0, 1].
+        decay: >= 0, per round.
+        ridge: prior precision of each weight.
+        discount: in (0, 1]; the factor per round.
+        warmup: rounds of uniformly random arms.
+    """
+    return warm_up(explore(greedy(spec, ridge, discount), epsilon, decay), warmup)

@@ -1,0 +1,93 @@
+"""Gaussian posteriors of linear models in square-root form.
+
+A posterior N(mean, root' root) of the weights of `y = x'w + noise` is carried as its mean (..., d) and a square root
+of its covariance (..., d, d), in units of the noise variance: with a prior N(0, I / ridge) and observations X, y this
+is `mean = A^-1 X'y`, `root' root = A^-1`, `A = ridge I + X'X`. An observation changes the root by a rank-one
+downdate (Potter's square-root filter; Bierman 1977, Factorization Methods for Discrete Sequential Estimation, ch. V),
+at the cost of Sherman-Morrison on A^-1 itself. The root keeps variances positive and halves the digits that float32
+loses to ill-conditioning, and `mean + root' z` with z ~ N(0, I) is a posterior draw without any factorisation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+
+from agents.choosing import real
+
+
+class Gaussian(NamedTuple):
+    """mean (..., d) and root (..., d, d) with covariance root' root."""
+
+    mean: Array
+    root: Array
+
+
+def prior(ridge: float | Array, *shape: int) -> Gaussian:
+    """N(0, I / ridge) for weights of the given shape (..., d)."""
+    eye = jnp.broadcast_to(jnp.eye(shape[-1], dtype=jnp.result_type(float)), (*shape, shape[-1]))
+    return Gaussian(real(jnp.zeros(shape)), eye / jnp.sqrt(real(ridge)))
+
+
+def diagonal(deviations: Array, mean: Array | None = None) -> Gaussian:
+    """Independent weights with the given (d,) standard deviations and (d,) means (zero by default)."""
+    deviations = real(deviations)
+    return Gaussian(jnp.zeros_like(deviations) if mean is None else real(mean), jnp.diag(deviations))
+
+
+def observe(belief: Gaussian, x: Array, residual: Array, precision: float | Array = 1.0) -> Gaussian:
+    """Conditions on one observation of features x (d,), O(d^2).
+
+    Args:
+        belief: mean (d,), root (d, d).
+        x: (d,) features, or the gradient of the prediction in an extended Kalman step.
+        residual: () observed minus predicted, times `precision` (for a Gaussian `y - x'mean`).
+        precision: () of the observation, >= 0, in units of one noise variance.
+    """
+    f = belief.root @ x
+    gain = f @ belief.root
+    total = 1.0 + precision * (f @ f)
+    shrink = precision / (total + jnp.sqrt(total))
+    return Gaussian(belief.mean + gain * (residual / total), belief.root - jnp.outer(f * shrink, gain))
+
+
+def observe_batch(belief: Gaussian, xs: Array, ys: Array, weights: Array) -> Gaussian:
+    """Conditions on n observations at once, O(n d^2 + d^3).
+
+    Args:
+        belief: mean (d,), root (d, d).
+        xs: (n, d) features.
+        ys: (n,) targets.
+        weights: (n,) precisions, zero to leave an observation out.
+    """
+    weighted = xs * weights[:, None]
+    gram = belief.root @ (weighted.T @ xs) @ belief.root.T
+    lower = jnp.linalg.cholesky(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram)
+    root = solve_triangular(lower, belief.root, lower=True)
+    return Gaussian(belief.mean + root.T @ (root @ (weighted.T @ (ys - xs @ belief.mean))), root)
+
+
+def forget(belief: Gaussian, keep: Array, ridge: float | Array) -> Gaussian:
+    """Takes the precision from A to `keep A + (1 - keep) ridge I`, and A mean to keep A mean; O(d^3).
+
+    Repeated with keep = gamma this is the posterior of `ridge I + sum gamma^(t-s) x x'` (D-LinUCB; Russac, Vernade and
+    Cappé 2019), whose variance never exceeds the prior's.
+    """
+    eye = jnp.eye(belief.root.shape[-1], dtype=belief.root.dtype)
+    excess = (1.0 - keep) * ridge
+    lower = jnp.linalg.cholesky(keep * eye + excess * (belief.root @ belief.root.T))
+    root = solve_triangular(lower, belief.root, lower=True)
+    return Gaussian(belief.mean - excess * (root.T @ (root @ belief.mean)), root)
+
+
+def stale_variance(variance: Array, bound: Array, keep: Array) -> Array:
+    """An upper bound on a variance after forgetting, from the variance before it alone.
+
+    In each eigendirection `forget` takes v to `v / (keep + (1 - keep) v / bound)`, bound the prior variance; that map
+    is concave, so (Jensen) its value at the mean is at least the mean of its values.
+    """
+    return variance / (keep + (1.0 - keep) * variance / jnp.maximum(bound, np.finfo(bound.dtype).tiny))

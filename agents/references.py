@@ -1,0 +1,74 @@
+"""Reference policies: they learn nothing. Oracles and hindsight see what no agent sees in production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array
+
+from agents.agent import Agent, Choice, Observation, Privileged, Spec
+from agents.choosing import pick_best, pick_uniform, real
+
+
+def random(spec: Spec) -> Agent:
+    """Every arm on offer with the same probability."""
+    return _memoryless(lambda key, observation: pick_uniform(key, observation.mask))
+
+
+def fixed(spec: Spec, arm: int) -> Agent:
+    """Always one arm; uniformly any other while it is not on offer.
+
+    Raises:
+        ValueError: if there is no such arm.
+    """
+    if not 0 <= arm < spec.arms:
+        raise ValueError(f"arm is {arm}, expected 0..{spec.arms - 1}")
+    return _ranked(lambda observation: real(jnp.arange(spec.arms) == arm))
+
+
+def cheapest(spec: Spec) -> Agent:
+    """The arm on offer with the lowest list cost at the current prices (public knowledge, no learning)."""
+    return _ranked(lambda observation: -real(spec.list_cost) * real(observation.prices)[spec.model])
+
+
+def strongest(spec: Spec) -> Agent:
+    """The arm on offer that public knowledge holds for the strongest, whatever it costs."""
+    return _ranked(lambda observation: real(spec.list_quality))
+
+
+def best_fixed(spec: Spec) -> Agent:
+    """The best fixed arm of these very rounds, known only in hindsight."""
+    return _all_knowing(lambda known: known.hindsight)
+
+
+def fixed_elsewhere(spec: Spec) -> Agent:
+    """One fixed arm, chosen on other queries with full information."""
+    return _all_knowing(lambda known: known.elsewhere)
+
+
+def oracle(spec: Spec) -> Agent:
+    """The arm with the highest expected reward for this query; optimistic where pools are finite."""
+    return _all_knowing(lambda known: known.expected)
+
+
+def _memoryless(act: Callable[[Array, Observation], Choice], privileged: bool = False) -> Agent:
+    return Agent(
+        init=lambda key: (),
+        act=lambda key, state, observation: act(key, observation),
+        update=lambda key, state, feedback: state,
+        privileged=privileged,
+    )
+
+
+def _ranked(score: Callable[[Observation], Array]) -> Agent:
+    return _memoryless(lambda key, observation: pick_best(key, score(observation), observation.mask))
+
+
+def _all_knowing(score: Callable[[Privileged], Array]) -> Agent:
+    def act(key: Array, observation: Observation) -> Choice:
+        if observation.privileged is None:
+            raise ValueError("this reference needs Observation.privileged; run it with the driver")
+        return pick_best(key, real(score(observation.privileged)), observation.mask)
+
+    return _memoryless(act, privileged=True)
