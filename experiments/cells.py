@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,11 +136,19 @@ def make_spec(world: World, context: str | None, cost_channel: str, horizon: int
         context=world.outcomes(context).context.shape[1],
         features=world.catalog.features,
         model=world.catalog.model_index,
+        method=_places([arm.method for arm in world.catalog.arms], world.catalog.methods),
+        budget=_places([arm.budget for arm in world.catalog.arms], world.catalog.budgets),
+        log_budget=np.log2([math.prod(arm.budget) for arm in world.catalog.arms]).astype(np.float32),
         list_cost=cost.astype(np.float32),
         list_quality=_public_strength(world, cost),
         channels=tuple(world.channels.present()),
         horizon=horizon,
     )
+
+
+def _places(labels: Sequence[Any], known: Sequence[Any]) -> Array:
+    """(K,) int32: each label's place among the known ones."""
+    return np.array([known.index(label) for label in labels], np.int32)
 
 
 def _public_strength(world: World, cost: Array) -> Array:
