@@ -1,0 +1,315 @@
+"""The recorded world: what three local LLMs answered to 378 verifiable queries, as a table of (model, method, budget).
+
+The table ships with the package. `python -m uis_env.worlds.recorded --pools DIR` builds it anew from the raw pools
+(needs the extra `build` for the text features).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uis_env.arms import Arm, ArmCatalog, one_hot
+from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, load_model_cards, prefill
+from uis_env.estimators import CONFIDENCE, Returned, draw, expect, orders
+from uis_env.outcomes import Channels, World, fill_unrecorded, load_world, mean_ends, save_world
+from uis_env.pools import Pool, Query, read_pool, read_queries
+from uis_env.worlds.text import embed, text_context
+
+Array = NDArray[Any]
+DATA = Path(__file__).parent / "data"
+TABLE = DATA / "Recorded"
+MODEL_TABLE = DATA / "recorded_models.toml"
+DRAWS = 16
+COMPONENTS = 8
+MANY_COMPONENTS = 32
+MODELS = {
+    "smollm2-135m-instruct-q4_1": ("smollm2-135m", "SmolLM2 Instruct"),
+    "gemma-3-270m-base-q4_k_m": ("gemma-3-270m", "Gemma 3 (base model)"),
+    "qwen2.5-coder-0.5b-instruct-q4_k_m": ("qwen2.5-coder-0.5b", "Qwen2.5 Coder Instruct"),
+}
+"""Recorded name -> name in the catalog, title."""
+STYLES = {"direct": "four worked examples, answer only", "steps": "no examples, step by step"}
+BUDGETS: dict[str, dict[str, tuple[int, ...]]] = {
+    "direct": {
+        "single": (1,),
+        "best_of_n": (2, 4, 8, 16),
+        "weighted_best_of_n": (4, 8, 16),
+        "majority": (4, 8, 16),
+        "adaptive_consistency": (16,),
+    },
+    "steps": {
+        "single": (1,),
+        "best_of_n": (2, 4, 8),
+        "weighted_best_of_n": (4, 8),
+        "majority": (4, 8),
+        "adaptive_consistency": (8,),
+    },
+}
+METHOD_TEXT = {
+    "single": "one sample",
+    "best_of_n": "{n} samples, the one the model is most confident in",
+    "weighted_best_of_n": "{n} samples, the answer with the greatest sum of confidences",
+    "majority": "{n} samples, the most frequent answer",
+    "adaptive_consistency": "samples one by one until the majority is settled, at most {n}",
+}
+DEFAULTS: dict[str, Any] = {"cost": 20_000.0, "cost_channel": "dollars"}
+"""Near where the best fixed arm of the world changes from two samples to one: a correct answer is worth USD 0.00005."""
+
+
+def recorded() -> World:
+    """The recorded world as it ships."""
+    return load_world(TABLE)
+
+
+def build(folder: Path) -> World:
+    """Builds the world from a folder of raw pools (`queries.jsonl` and one `*.jsonl.gz` per model and style).
+
+    Raises:
+        ValueError: naming the file, row or model that is not as expected.
+    """
+    queries = read_queries(folder / "queries.jsonl")
+    query_ids = tuple(query.query_id for query in queries)
+    cards = load_model_cards(MODEL_TABLE)
+    pools = read_pools(folder, query_ids)
+    arms, drawn, means, halves = [], [], [], []
+    for number, (name, pool) in enumerate(pools):
+        size, half = pool.size, pool.size // 2
+        order = orders(number, len(queries), DRAWS, size)
+        parts = [pool.part(slice(0, half)), pool.part(slice(half, size))]
+        for method, budgets in BUDGETS[pool.style].items():
+            for n in budgets:
+                arms.append(Arm(name, f"{method}-{pool.style}", (n,)))
+                drawn.append(costed(cards[name], pool, draw(pool, method, n, order)))
+                means.append(costed(cards[name], pool, expect(pool, method, n)))
+                halves.append([costed(cards[name], pool, _half(part, method, n)) for part in parts])
+    channels, present = fill_unrecorded(_stack(drawn), str(folder))
+    expected = _stack(means)
+    contexts, versions = _contexts(queries)
+    return World(
+        name="Recorded",
+        simulated=False,
+        catalog=catalog(arms, expected, cards),
+        contexts=contexts,
+        channels=channels,
+        expected=expected,
+        recorded=present,
+        query_ids=query_ids,
+        groups=tuple(query.family for query in queries),
+        halves=(_stack([pair[0] for pair in halves]), _stack([pair[1] for pair in halves])),
+        cost_ends=mean_ends(expected),
+        defaults=DEFAULTS,
+        provenance=_provenance(folder, pools, versions),
+    )
+
+
+def read_pools(folder: Path, query_ids: tuple[str, ...]) -> list[tuple[str, Pool]]:
+    """(name in the catalog, pool) of every pool in a folder: models by size, `direct` before `steps`."""
+    found: dict[tuple[int, str], Pool] = {}
+    known = list(MODELS)
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        pool = read_pool(path, query_ids)
+        if pool.model not in MODELS:
+            raise ValueError(f"{path}: unknown model {pool.model!r}, expected one of {', '.join(known)}")
+        if pool.style not in BUDGETS:
+            raise ValueError(f"{path}: unknown prompting style {pool.style!r}, expected one of {', '.join(BUDGETS)}")
+        most = max(max(budgets) for budgets in BUDGETS[pool.style].values())
+        if pool.size < most:
+            raise ValueError(f"{path}: {pool.size} samples a query, expected at least {most}")
+        place = (known.index(pool.model), pool.style)
+        if place in found:
+            raise ValueError(f"{path}: a second pool of {pool.model!r} in style {pool.style!r}")
+        found[place] = pool
+    if not found:
+        raise ValueError(f"{folder}: expected at least one *.jsonl.gz")
+    return [(MODELS[pool.model][0], pool) for _, pool in sorted(found.items(), key=lambda item: item[0])]
+
+
+def shared_prefix(pool: Pool) -> int:
+    """Prompt tokens that all queries of a pool have in common (template and worked examples).
+
+    Recorded cache hits depend on which query came before and on the server, so they are not a property of an arm. What
+    they tell is the length of the common prefix: the smallest hit that covers at least half of the shortest prompt.
+    """
+    hits = pool.cached[pool.cached >= pool.prompt.min() / 2]
+    return int(hits.min()) if hits.size else 0
+
+
+def costed(card: ModelCard, pool: Pool, returned: Returned) -> Channels:
+    """Adds what the samples cost. All costs are linear in `returned`, so expectations go in and come out.
+
+    The prompt is read once per query and shared by all samples; its common prefix is in the server's cache.
+    """
+    if card.price is None:
+        raise ValueError(f"model {card.name!r} has no price")
+    each = (slice(None), *[None] * (returned.quality.ndim - 1))
+    cached = np.full_like(pool.prompt, shared_prefix(pool))[each]
+    prompt = pool.prompt[each]
+    compute, memory = compute_and_memory(card, prompt, returned.tokens, returned.squares, returned.steps)
+    milliseconds = (
+        np.median(pool.prefill_ms) * (prompt - cached) + np.median(pool.decode_ms) * returned.steps
+    )  # medians: the machine was busy, single times are noise
+    return Channels(
+        quality=returned.quality,
+        score=returned.score,
+        dollars=dollars(card.price, prompt - cached, cached, returned.tokens),
+        eflops=eflops(compute + prefill(card, prompt - cached), memory),
+        tokens=returned.tokens,
+        latency=milliseconds / 1000,
+    )
+
+
+def catalog(arms: Sequence[Arm], expected: Channels, cards: Mapping[str, ModelCard]) -> ArmCatalog:
+    """The arms with features: one-hots, and numbers scaled to [0, 1] over the catalog."""
+    titles = dict(MODELS.values())
+    split = [arm.method.rsplit("-", 1) for arm in arms]
+    tokens = expected.tokens
+    assert tokens is not None
+    numbers = {
+        "log2_n": np.log2([arm.budget[0] for arm in arms]),
+        "log_params": np.log([cards[arm.model].params or math.nan for arm in arms]),
+        "log_price": np.log([price.output if (price := cards[arm.model].price) else math.nan for arm in arms]),
+        "expected_tokens": tokens.astype(np.float64).mean(axis=0),
+    }
+    columns, names = [], []
+    for prefix, labels in (
+        ("model", [arm.model for arm in arms]),
+        ("method", [method for method, _ in split]),
+        ("style", [style for _, style in split]),
+    ):
+        block, values = one_hot(labels)
+        columns.append(block)
+        names += [f"{prefix}={value}" for value in values]
+    for name, values in numbers.items():
+        columns.append(((values - values.min()) / (values.max() - values.min()))[:, None].astype(np.float32))
+        names.append(name)
+    return ArmCatalog(
+        arms=tuple(arms),
+        features=np.hstack(columns),
+        feature_names=tuple(names),
+        descriptions=tuple(
+            f"{titles[arm.model]}, {(cards[arm.model].params or math.nan) / 1e6:.0f}M parameters, 4-bit; "
+            f"{STYLES[style]}; {METHOD_TEXT[method].format(n=arm.budget[0])}"
+            for arm, (method, style) in zip(arms, split, strict=True)
+        ),
+    )
+
+
+def _half(part: Pool, method: str, n: int) -> Returned:
+    """The expectation from half a pool; NaN where the half has fewer samples than the budget."""
+    if n > part.size:
+        return Returned(*[np.full(len(part.answer), np.nan)] * len(Returned._fields))
+    return expect(part, method, n)
+
+
+def _stack(arms: Sequence[Channels]) -> Channels:
+    """One channel array per name, arms last, float32."""
+    return Channels(*[np.stack(arrays, axis=-1).astype(np.float32) for arrays in zip(*arms, strict=True)])
+
+
+def _contexts(queries: Sequence[Query]) -> tuple[dict[str, Array], dict[str, str]]:
+    """The named contexts, and the versions of what made them."""
+    table, versions = embed([query.question for query in queries])
+    lengths = [len(query.question) for query in queries]
+    text = text_context(table, lengths, COMPONENTS)
+    families, _ = one_hot([query.family for query in queries])
+    # Levels are named by the generator's settings (`n63`, `d1t2`); within a family larger numbers are harder.
+    levels: dict[str, set[str]] = {}
+    for query in queries:
+        levels.setdefault(query.family, set()).add(query.level)
+    ordered = {family: sorted(names, key=_numbers) for family, names in levels.items()}
+    rank = [ordered[q.family].index(q.level) / max(1, len(ordered[q.family]) - 1) for q in queries]
+    return {
+        "text": text,
+        "family": np.column_stack([text, families, np.array(rank, np.float32)]),
+        "text32": text_context(table, lengths, MANY_COMPONENTS),
+    }, versions
+
+
+def _numbers(level: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", level)]
+
+
+def _provenance(folder: Path, pools: Sequence[tuple[str, Pool]], versions: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "source": "recorded by this project on 2026-11-22 with the llama.cpp server of xllamacpp 2026.10 on a 2-core "
+        "machine without a GPU, temperature 0.8; queries made and graded by reasoning-gym 0.1.25 (Apache-2.0)",
+        "raw_sha256": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted([folder / "queries.jsonl", *folder.glob("*.jsonl.gz")])
+        },
+        "licences": {
+            "smollm2-135m": "Apache-2.0",
+            "gemma-3-270m": "Gemma Terms of Use",
+            "qwen2.5-coder-0.5b": "Apache-2.0 upstream; run from a community package, outcomes only",
+        },
+        "expectation": "exact for every arm and channel: over all orders of the pool, without replacement",
+        "draws": f"{DRAWS} independent permutations of each (query, model, style) pool; every method and budget reads "
+        "its prefix; Philox generators keyed by the pool's place in `pools`",
+        "halves": "expectations from the first and the second half of each pool's samples; NaN where the budget is "
+        "larger than a half",
+        "pools": [
+            {
+                "model": name,
+                "recorded_model": pool.model,
+                "style": pool.style,
+                "samples": pool.size,
+                "shared_prefix_tokens": shared_prefix(pool),
+                "recorded_cached_tokens_mean": float(round(pool.cached.mean(), 3)),
+                "prefill_ms_per_token": float(round(np.median(pool.prefill_ms), 3)),
+                "decode_ms_per_token": float(round(np.median(pool.decode_ms), 3)),
+            }
+            for name, pool in pools
+        ],
+        "choices": {
+            "quality": "1 if the returned answer is correct, as recorded (the grader is lenient on some small "
+            "probability questions)",
+            "score": "exp(mean log-probability) of the returned sample, the model's own confidence; for voting methods "
+            "the mean over the samples that gave the answer; never the graded score",
+            "vote": "the extracted answer as recorded, outer blanks removed; an empty one never votes; ties go to the "
+            "tied sample drawn first, which is fair among equally frequent answers",
+            "adaptive_consistency": f"Aggarwal et al. (arXiv 2305.11860), Beta rule, confidence {CONFIDENCE}; samples "
+            "are drawn one after another",
+            "prompt": "charged once per query and shared by its samples; the prefix common to all queries of a pool is "
+            "taken to be in the server's cache (shared_prefix_tokens, at the cached price and without prefill), the "
+            "rest is not; recorded cache hits depend on the order of recording and are not used beyond that",
+            "dollars": "prices by parameter count, our choice (recorded_models.toml); local models have no list price",
+            "eflops": "Kinetics (arXiv 2506.05333) decoding cost with sequences of unequal length, plus 2·P per "
+            "uncached prompt token; tera-eFLOPs, 156 FLOPs per byte",
+            "latency": "modelled, not measured: median milliseconds per uncached prompt token and per decoded token of "
+            "the pool (the machine was busy, samples were decoded side by side), the slowest of parallel samples, the "
+            "sum of sequential ones",
+            "contexts": f"text: {COMPONENTS} whitened principal components of wordllama's mean token vector (over "
+            f"these queries), standardised log characters, bias; text32: {MANY_COMPONENTS} components; family: text, "
+            "one-hot family, level from 0 to 1",
+            "features": "one-hot model, method, style; log2 N, log parameters, log output price and expected tokens, "
+            "each scaled to [0, 1] over the catalog",
+        },
+        "versions": {"numpy": version("numpy"), **versions},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Builds the table and writes it."""
+    parser = argparse.ArgumentParser(prog="python -m uis_env.worlds.recorded", description=main.__doc__)
+    parser.add_argument("--pools", type=Path, required=True, help="folder of the raw pools")
+    parser.add_argument("--out", type=Path, default=TABLE, help="where the .npz and .json go (default: the package)")
+    options = parser.parse_args(arguments)
+    world = build(options.pools)
+    save_world(world, options.out)
+    queries, draws, arms = world.channels.quality.shape
+    size = sum(options.out.with_suffix(suffix).stat().st_size for suffix in (".npz", ".json"))
+    print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms, {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
