@@ -135,7 +135,7 @@ def fill_unrecorded(channels: Channels, where: str) -> tuple[Channels, Array]:
         ValueError: naming query and arm of a cell that is recorded in only some draws or some channels.
     """
     missing = np.stack([~np.isfinite(array) for array in channels.present().values()])
-    absent: Array = missing.all(axis=(0, 2))
+    absent = np.asarray(missing.all(axis=(0, 2)))
     partly = missing.any(axis=(0, 2)) & ~absent
     if partly.any():
         query, arm = (int(i) for i in np.argwhere(partly)[0])
