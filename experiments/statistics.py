@@ -1,0 +1,164 @@
+"""Statistics of paired comparisons: bootstrap intervals over seeds and queries, sign-flip tests, Holm's correction.
+
+A bootstrap replicate is a vector of multiplicities, how often each seed (or query) was drawn, so that replicates of any
+mean or ratio are matrix products. All agents of a comparison share the multiplicities: replicates of a difference are
+differences of replicates. Everything is deterministic: the generators are seeded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Array = NDArray[Any]
+RESAMPLES = 2000
+"""Bootstrap replicates B."""
+FLIPS = 19_999
+"""Random sign flips where 2^S is more than that: the smallest p is 2 / (FLIPS + 1) = 1e-4."""
+LEVEL = 0.95
+SEEDS, QUERIES = 0, 1
+"""Streams of random multiplicities: seeds and queries are resampled independently."""
+_BATCH = 1 << 22
+
+
+def multiplicities(units: int, stream: int, resamples: int = RESAMPLES) -> Array:
+    """(B, units) float64: how often each of `units` seeds or queries stands in each replicate; rows sum to `units`."""
+    return np.concatenate(list(_batches(units, stream, resamples)))
+
+
+def _batches(units: int, stream: int, resamples: int = RESAMPLES) -> Iterator[Array]:
+    """The rows of `multiplicities`, in batches that fit in memory whatever the number of queries."""
+    random = np.random.default_rng((stream, units))
+    even = np.full(units, 1 / units)
+    rows = max(1, _BATCH // units)
+    for start in range(0, resamples, rows):
+        yield random.multinomial(units, even, size=min(rows, resamples - start)).astype(np.float64)
+
+
+def interval(replicates: ArrayLike, units: int) -> Array:
+    """(2, ...) float64 low and high ends of the 95% interval from (B, ...) replicates; NaN if there is one unit.
+
+    The expanded percentile interval: percentiles are moved outwards so that the interval of a mean of n normal units is
+    as wide as Student's t makes it; plain percentiles are too narrow by sqrt((n-1)/n) z/t (T. C. Hesterberg, "What
+    teachers should know about the bootstrap", The American Statistician 69, 2015, section 4.3). Measured coverage of
+    a normal mean: .94 at 10 units, .92 at 6 (plain percentiles: .89, .85); below 5 no bootstrap can be trusted.
+
+    Args:
+        replicates: (B, ...).
+        units: n, independent units that were resampled (the smaller count, if seeds and queries were).
+    """
+    replicates = np.asarray(replicates, np.float64)
+    if units < 2:
+        return np.full((2, *replicates.shape[1:]), np.nan)
+    half = stats.t.ppf((1 - LEVEL) / 2, units - 1) * np.sqrt(units / (units - 1))
+    tail = float(stats.norm.cdf(half))
+    return np.asarray(np.quantile(replicates, [tail, 1 - tail], axis=0))
+
+
+def mean_replicates(values: ArrayLike) -> Array:
+    """(B, ...) means of (S, ...) values over resampled seeds."""
+    values = np.asarray(values, np.float64)
+    flat = values.reshape(len(values), -1)
+    means = multiplicities(len(values), SEEDS) @ flat / len(values)
+    return np.asarray(means.reshape(-1, *values.shape[1:]))
+
+
+def mean_interval(values: ArrayLike) -> Array:
+    """(2, ...) interval of the mean of (S, ...) values over seeds."""
+    return interval(mean_replicates(values), len(np.asarray(values)))
+
+
+def interquartile_mean(values: ArrayLike) -> Array:
+    """(...) mean of the middle half of (S, ...) values: a quarter of the seeds, rounded down, is cut at either end."""
+    return np.asarray(stats.trim_mean(np.asarray(values, np.float64), 0.25, axis=0))
+
+
+def interquartile_interval(values: ArrayLike) -> Array:
+    """(2,) interval of the interquartile mean of (S,) values over seeds."""
+    values = np.asarray(values, np.float64)
+    counts = multiplicities(len(values), SEEDS).astype(np.int64)
+    resampled = values[np.repeat(np.tile(np.arange(len(values)), len(counts)), counts.ravel())]
+    return interval(interquartile_mean(resampled.reshape(counts.shape).T), len(values))
+
+
+def two_way_replicates(reward: Array, count: Array) -> Array:
+    """(B, A) mean rewards per round with seeds and queries both resampled.
+
+    The ratio sum(u_s v_q reward) / sum(u_s v_q count) under independent multiplicities u of seeds and v of queries (the
+    pigeonhole bootstrap: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007, which shows it
+    to be somewhat conservative). With one seed only the queries vary.
+
+    Args:
+        reward: (A, S, Q) summed reward of each of A agents by seed and query.
+        count: (S, Q) rounds by seed and query, the same for all agents.
+    """
+    agents, seeds, queries = reward.shape
+    over_seeds = multiplicities(seeds, SEEDS)
+    stacked = np.concatenate([reward.astype(np.float64), count[None].astype(np.float64)])
+    sums, start = [], 0
+    for over_queries in _batches(queries, QUERIES):
+        rows = over_seeds[start : start + len(over_queries)]
+        start += len(over_queries)
+        sums.append(np.stack([((rows @ table) * over_queries).sum(axis=1) for table in stacked], axis=1))
+    total = np.concatenate(sums)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total[:, :agents] / total[:, agents:])
+
+
+def query_replicates(values: ArrayLike, weights: ArrayLike) -> Array:
+    """(B, J) weighted means of (Q, J) values over resampled queries, with (Q,) weights >= 0."""
+    weights = np.asarray(weights, np.float64)
+    table = np.column_stack([np.asarray(values, np.float64) * weights[:, None], weights])
+    total = np.concatenate([rows @ table for rows in _batches(len(weights), QUERIES)])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total[:, :-1] / total[:, -1:])
+
+
+def two_way_units(seeds: int, queries: int) -> int:
+    """The units that `interval` should count when both are resampled: the fewer, of those that vary at all."""
+    return min((n for n in (seeds, queries) if n > 1), default=1)
+
+
+def improvement(differences: ArrayLike) -> Array:
+    """(...) probability of improvement: the share of (S, ...) paired differences above zero, a tie counting half."""
+    differences = np.asarray(differences, np.float64)
+    return np.asarray((np.sign(differences) + 1).mean(axis=0) / 2)
+
+
+def sign_flip(differences: ArrayLike) -> Array:
+    """(...) two-sided p-values of zero mean for (S, ...) paired differences, symmetric about zero under the null.
+
+    Exact over all 2^S sign patterns if they are no more than FLIPS, else (b + 1)/(m + 1) with m = FLIPS random ones,
+    which is valid too (B. Phipson and G. K. Smyth, "Permutation p-values should never be zero", 2010). Differences that
+    are all zero give p = 1.
+    """
+    differences = np.asarray(differences, np.float64)
+    if len(differences) == 1:
+        return np.ones(differences.shape[1:])
+    result = stats.permutation_test(
+        (differences,),
+        lambda x, axis: x.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=FLIPS,
+        batch=max(1, _BATCH // max(1, differences.size)),
+        rng=np.random.default_rng(0),
+    )
+    return np.asarray(result.pvalue, np.float64)
+
+
+def holm(p: ArrayLike) -> Array:
+    """(m,) p-values adjusted by Holm's step-down method (S. Holm, 1979): compare them to the level of the whole family.
+
+    The k-th smallest is multiplied by m − k + 1, then each is raised to the largest before it, at most 1.
+    """
+    p = np.asarray(p, np.float64)
+    order = np.argsort(p, kind="stable")
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(raised, 1.0)
+    return adjusted
