@@ -149,3 +149,26 @@ def one_hot(labels: Sequence[Any]) -> tuple[NDArray[np.float32], list[str]]:
     distinct = list(dict.fromkeys(labels))
     columns = np.array([[label == value for value in distinct] for label in labels], np.float32)
     return columns, [str(value) for value in distinct]
+
+
+def arm_features(
+    labels: Mapping[str, Sequence[Any]], numbers: Mapping[str, Sequence[float] | NDArray[Any]]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """(K, F) float32 features of K arms in [0, 1], and their names.
+
+    Args:
+        labels: name -> K labels, shown as indicator columns `name=label`.
+        numbers: name -> K finite numbers, scaled to [0, 1] over the arms (0 where all are equal). Large raw numbers
+            would make an optimist's bonus largest for the dearest arms.
+    """
+    columns, names = [], []
+    for name, values in labels.items():
+        block, distinct = one_hot(values)
+        columns.append(block)
+        names += [f"{name}={value}" for value in distinct]
+    for name, column in numbers.items():
+        raw = np.asarray(column, np.float64)
+        span = raw.max() - raw.min()
+        columns.append(((raw - raw.min()) / (span or 1.0))[:, None].astype(np.float32))
+        names.append(name)
+    return np.hstack(columns), tuple(names)

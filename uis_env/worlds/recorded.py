@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uis_env.arms import Arm, ArmCatalog, one_hot
+from uis_env.arms import Arm, ArmCatalog, arm_features, one_hot
 from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, load_model_cards, prefill
 from uis_env.estimators import CONFIDENCE, Returned, draw, expect, orders
 from uis_env.outcomes import Channels, World, fill_unrecorded, load_world, mean_ends, save_world
@@ -174,28 +174,23 @@ def catalog(arms: Sequence[Arm], expected: Channels, cards: Mapping[str, ModelCa
     split = [arm.method.rsplit("-", 1) for arm in arms]
     tokens = expected.tokens
     assert tokens is not None
-    numbers = {
-        "log2_n": np.log2([arm.budget[0] for arm in arms]),
-        "log_params": np.log([cards[arm.model].params or math.nan for arm in arms]),
-        "log_price": np.log([price.output if (price := cards[arm.model].price) else math.nan for arm in arms]),
-        "expected_tokens": tokens.astype(np.float64).mean(axis=0),
-    }
-    columns, names = [], []
-    for prefix, labels in (
-        ("model", [arm.model for arm in arms]),
-        ("method", [method for method, _ in split]),
-        ("style", [style for _, style in split]),
-    ):
-        block, values = one_hot(labels)
-        columns.append(block)
-        names += [f"{prefix}={value}" for value in values]
-    for name, values in numbers.items():
-        columns.append(((values - values.min()) / (values.max() - values.min()))[:, None].astype(np.float32))
-        names.append(name)
+    features, names = arm_features(
+        labels={
+            "model": [arm.model for arm in arms],
+            "method": [method for method, _ in split],
+            "style": [style for _, style in split],
+        },
+        numbers={
+            "log2_n": np.log2([arm.budget[0] for arm in arms]),
+            "log_params": np.log([cards[arm.model].params or math.nan for arm in arms]),
+            "log_price": np.log([price.output if (price := cards[arm.model].price) else math.nan for arm in arms]),
+            "expected_tokens": tokens.astype(np.float64).mean(axis=0),
+        },
+    )
     return ArmCatalog(
         arms=tuple(arms),
-        features=np.hstack(columns),
-        feature_names=tuple(names),
+        features=features,
+        feature_names=names,
         descriptions=tuple(
             f"{titles[arm.model]}, {(cards[arm.model].params or math.nan) / 1e6:.0f}M parameters, 4-bit; "
             f"{STYLES[style]}; {METHOD_TEXT[method].format(n=arm.budget[0])}"
