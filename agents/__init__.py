@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privileged, Spec
+from agents.decomposed import decomposed_linucb, decomposed_thompson
 from agents.greedy import epsilon_greedy, greedy
-from agents.linear import linear_thompson, linucb
+from agents.hierarchical import hierarchical_logit_thompson
+from agents.linear import linear_thompson, linear_thompson_shared, linucb, linucb_arm_only, linucb_shared
+from agents.pilot import pilot_then_best
 from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
-from agents.shared import linear_thompson_shared, linucb_arm_only, linucb_shared
 from agents.wrappers import explore, warm_up
 
 Factory = Callable[..., Agent]
@@ -21,6 +23,7 @@ AGENTS: Mapping[str, Factory] = MappingProxyType(
             *(oracle, best_fixed, fixed_elsewhere, strongest, cheapest, fixed, random),
             *(greedy, epsilon_greedy),
             *(linucb, linucb_shared, linucb_arm_only, linear_thompson, linear_thompson_shared),
+            *(decomposed_linucb, decomposed_thompson, hierarchical_logit_thompson, pilot_then_best),
         )
     }
 )
@@ -38,17 +41,21 @@ __all__ = [
     "Spec",
     "best_fixed",
     "cheapest",
+    "decomposed_linucb",
+    "decomposed_thompson",
     "epsilon_greedy",
     "explore",
     "fixed",
     "fixed_elsewhere",
     "greedy",
+    "hierarchical_logit_thompson",
     "linear_thompson",
     "linear_thompson_shared",
     "linucb",
     "linucb_arm_only",
     "linucb_shared",
     "oracle",
+    "pilot_then_best",
     "random",
     "strongest",
     "warm_up",

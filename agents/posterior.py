@@ -43,32 +43,34 @@ def observe(belief: Gaussian, x: Array, residual: Array, precision: float | Arra
     """Conditions on one observation of features x (d,), O(d^2).
 
     Args:
-        belief: mean (d,), root (d, d).
+        belief: mean (d,), root (d, d); or mean (C, d) for C targets with the same features.
         x: (d,) features, or the gradient of the prediction in an extended Kalman step.
-        residual: () observed minus predicted, times `precision` (for a Gaussian `y - x'mean`).
+        residual: () or (C,) observed minus predicted, times `precision`; for a Gaussian `y - x'mean`.
         precision: () of the observation, >= 0, in units of one noise variance.
     """
     f = belief.root @ x
     gain = f @ belief.root
     total = 1.0 + precision * (f @ f)
     shrink = precision / (total + jnp.sqrt(total))
-    return Gaussian(belief.mean + gain * (residual / total), belief.root - jnp.outer(f * shrink, gain))
+    mean = belief.mean + (residual / total)[..., None] * gain
+    return Gaussian(mean, belief.root - jnp.outer(f * shrink, gain))
 
 
 def observe_batch(belief: Gaussian, xs: Array, ys: Array, weights: Array) -> Gaussian:
     """Conditions on n observations at once, O(n d^2 + d^3).
 
     Args:
-        belief: mean (d,), root (d, d).
+        belief: mean (d,), root (d, d); or mean (C, d) for C targets with the same features.
         xs: (n, d) features.
-        ys: (n,) targets.
+        ys: (n,) or (n, C) targets.
         weights: (n,) precisions, zero to leave an observation out.
     """
     weighted = xs * weights[:, None]
     gram = belief.root @ (weighted.T @ xs) @ belief.root.T
     lower = jnp.linalg.cholesky(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram)
     root = solve_triangular(lower, belief.root, lower=True)
-    return Gaussian(belief.mean + root.T @ (root @ (weighted.T @ (ys - xs @ belief.mean))), root)
+    step = root.T @ (root @ (weighted.T @ (ys - xs @ belief.mean.T)))
+    return Gaussian(belief.mean + step.T, root)
 
 
 def forget(belief: Gaussian, keep: Array, ridge: float | Array) -> Gaussian:

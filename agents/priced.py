@@ -1,0 +1,116 @@
+"""What a choice will cost, learned apart from its quality: cost, tokens, latency and verifier score of every arm.
+
+The reward is `quality - penalty` with a penalty that is a known function of the preference, the prices and these
+channels, so a change of either needs no new learning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from agents.agent import Feedback, Logged, Spec
+from agents.choosing import real
+from agents.posterior import Gaussian, observe, observe_batch, prior
+from agents.regression import pick, put
+from uis_env.bandit import PREFERENCE
+
+WEIGHT = {name: place for place, name in enumerate(PREFERENCE)}
+"""The place of each weight in a preference."""
+
+
+class Penalty(NamedTuple):
+    """The learned part of the reward that is not quality.
+
+    Attributes:
+        init: () -> beliefs of C channels per arm: mean (K, C, d), and one root (K, d, d) for all channels of an arm.
+        predict: (beliefs, x (D,), preference (W,), prices (M,)) -> (K,) expected penalty.
+        observe: (beliefs, Feedback) -> beliefs.
+        fit: (beliefs, Logged) -> beliefs.
+    """
+
+    init: Callable[[], Gaussian]
+    predict: Callable[[Gaussian, Array, Array, Array], Array]
+    observe: Callable[[Gaussian, Feedback], Gaussian]
+    fit: Callable[[Gaussian, Logged], Gaussian]
+
+
+def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | Array = 1.0) -> Penalty:
+    """Ridge per arm of every priced channel on [1, some columns of the context].
+
+    The cost is learned as a multiple of the arm's list cost, with prior mean 1 where a list cost is known; a log cost
+    is learned as the log of that multiple. The other channels have prior mean 0. All are means: no bonus, no draws.
+
+    Args:
+        spec: sizes, list costs and the reward's cost transform.
+        columns: of the context; a prompt's length says most, and costs have heavy tails. None takes all.
+        ridge: prior precision of each weight.
+
+    Raises:
+        ValueError: if a column is not one of the context's.
+    """
+    columns = tuple(range(spec.context)) if columns is None else tuple(columns)
+    for column in columns:
+        if not 0 <= column < spec.context:
+            raise ValueError(f"cost column {column} is not one of the context's 0..{spec.context - 1}")
+    others = tuple(name for name in ("tokens", "latency", "score") if name in spec.channels)
+    known = spec.list_cost > 0
+    unit = np.where(known, spec.list_cost, 1.0)
+    low, high = (0.0, 1.0) if spec.transform == "linear" else spec.ends
+    log = spec.transform == "log"
+
+    def regressors(x: Array) -> Array:
+        return jnp.concatenate([jnp.ones(1, x.dtype), x[jnp.array(columns, int)]])
+
+    def targets(source: Feedback | Logged, price: Array, scale: Array) -> Array:
+        """(..., C) what is regressed, for matching prices and list costs."""
+        base = real(source.cost) / jnp.where(price > 0, price, 1.0) / scale
+        if log:
+            # Costs far outside the ends change nothing after clipping; a zero has no log.
+            base = jnp.log(jnp.clip(base, low / scale / 10, high / scale * 10))
+        return jnp.stack([base, *(real(getattr(source, name)) for name in others)], axis=-1)
+
+    def init() -> Gaussian:
+        dim = 1 + len(columns)
+        belief = prior(ridge, spec.arms, dim)
+        mean = jnp.zeros((spec.arms, 1 + len(others), dim), belief.mean.dtype)
+        return Gaussian(mean if log else mean.at[:, 0, 0].set(real(known)), belief.root)
+
+    def predict(state: Gaussian, x: Array, preference: Array, prices: Array) -> Array:
+        preference, price = real(preference), real(prices)[spec.model]
+        values = state.mean @ regressors(real(x))
+        base = values[:, 0]
+        if log:
+            cost = (base + jnp.log(price * unit) - math.log(low)) / (math.log(high) - math.log(low))
+        else:
+            cost = (base * price * unit - low) / (high - low)
+        if spec.transform != "linear":
+            cost = jnp.clip(cost, 0.0, 1.0)
+        total = preference[WEIGHT["cost"]] * cost
+        for place, name in enumerate(others, start=1):
+            sign = -1.0 if name == "score" else 1.0
+            total += sign * preference[WEIGHT[name]] * values[:, place]
+        return total
+
+    def learn(state: Gaussian, feedback: Feedback) -> Gaussian:
+        arm = feedback.action
+        price = real(feedback.prices)[jnp.asarray(spec.model)[arm]]
+        own = pick(state, arm)
+        z = regressors(real(feedback.context))
+        told = real(price > 0)  # what is free for now does not tell what it costs otherwise
+        residual = told * (targets(feedback, price, real(unit)[arm]) - own.mean @ z)
+        return put(state, arm, observe(own, z, residual, told))
+
+    def fit(state: Gaussian, logged: Logged) -> Gaussian:
+        zs = jax.vmap(regressors)(real(logged.context))
+        price = real(logged.prices)[spec.model]
+        ys = targets(logged, price, real(unit))
+        return jax.vmap(observe_batch, in_axes=(0, None, 1, 1))(state, zs, ys, real(logged.mask & (price > 0)))
+
+    return Penalty(init, predict, learn, fit)

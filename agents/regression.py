@@ -1,0 +1,156 @@
+"""Bayesian linear regressions over (query, arm) pairs: one model per arm (disjoint), or one for all (shared)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from agents.agent import Spec
+from agents.choosing import real
+from agents.fusion import fuse, joint_rows
+from agents.posterior import Gaussian, forget, observe, observe_batch, prior, stale_variance
+
+Belief = Any
+
+
+class Regression(NamedTuple):
+    """What an agent needs of a regression of some target y on a query x (D,) and an arm.
+
+    Attributes:
+        init: () -> belief.
+        predict: (belief, x, round) -> (means (K,), standard deviations (K,) in units of the noise).
+        sample: (key, belief, x, round, scale, shape) -> (*shape, K) posterior draws of all arms' means, with the
+            deviations multiplied by `scale`.
+        observe: (belief, x, arm, y, round) -> belief.
+        fit: (belief, xs (n, D), ys (n, K), mask (n, K)) -> belief, full information.
+    """
+
+    init: Callable[[], Belief]
+    predict: Callable[[Belief, Array, Array], tuple[Array, Array]]
+    sample: Callable[[Array, Belief, Array, Array, Array, tuple[int, ...]], Array]
+    observe: Callable[[Belief, Array, Array, Array, Array], Belief]
+    fit: Callable[[Belief, Array, Array, Array], Belief]
+
+
+class Disjoint(NamedTuple):
+    """K independent posteriors.
+
+    Attributes:
+        belief: mean (K, D), root (K, D, D).
+        last: (K,) int32, the round of each arm's last observation; None without forgetting.
+    """
+
+    belief: Gaussian
+    last: Array | None
+
+
+def regression(
+    spec: Spec,
+    fusion: str = "disjoint",
+    ridge: float | Array = 1.0,
+    discount: float | Array = 1.0,
+    normalise: bool = True,
+) -> Regression:
+    """A regression by the name of its features: "disjoint", or a fusion of `agents.fusion.fuse`."""
+    if fusion == "disjoint":
+        return disjoint(spec.arms, spec.context, ridge, discount)
+    return shared(spec, fusion, ridge, discount, normalise)
+
+
+def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array = 1.0) -> Regression:
+    """One ridge regression per arm; K d^2 to score all arms, d^2 to learn from a round.
+
+    With a discount, an observation of s rounds ago counts discount^s. Only the arm that was played is brought up to
+    date (d^3); the deviations of the others are upper bounds that never exceed the prior's.
+    """
+    forgets = _forgets(discount)
+
+    def keep(now: Array, last: Array) -> Array:
+        return jnp.power(real(discount), real(jnp.maximum(now - last, 0)))
+
+    def init() -> Disjoint:
+        return Disjoint(prior(ridge, arms, dim), jnp.zeros(arms, jnp.int32) if forgets else None)
+
+    def predict(state: Disjoint, x: Array, now: Array) -> tuple[Array, Array]:
+        mean, deviation = predict_arms(state.belief, x)
+        if state.last is not None:
+            bound = x @ x / real(ridge)
+            deviation = jnp.sqrt(stale_variance(deviation**2, bound, keep(now, state.last)))
+        return mean, deviation
+
+    def sample(key: Array, state: Disjoint, x: Array, now: Array, scale: Array, shape: tuple[int, ...]) -> Array:
+        # The arms are independent given the data, so x'w is drawn directly: the same distribution as drawing w.
+        mean, deviation = predict(state, x, now)
+        return mean + scale * deviation * jax.random.normal(key, (*shape, arms), mean.dtype)
+
+    def learn(state: Disjoint, x: Array, arm: Array, y: Array, now: Array) -> Disjoint:
+        own = pick(state.belief, arm)
+        last = state.last
+        if last is not None:
+            own = forget(own, keep(now, last[arm]), real(ridge))
+            last = last.at[arm].set(now)
+        return Disjoint(put(state.belief, arm, observe(own, x, y - x @ own.mean)), last)
+
+    def fit(state: Disjoint, xs: Array, ys: Array, mask: Array) -> Disjoint:
+        return state._replace(belief=jax.vmap(observe_batch, in_axes=(0, None, 1, 1))(state.belief, xs, ys, mask))
+
+    return Regression(init, predict, sample, learn, fit)
+
+
+def shared(
+    spec: Spec, fusion: str, ridge: float | Array, discount: float | Array = 1.0, normalise: bool = True
+) -> Regression:
+    """One ridge regression for all arms over joint features of length d; d^2 + d E K to score, d^2 to learn.
+
+    With a discount, an observation of s observations ago counts discount^s, and learning costs d^3.
+    """
+    fused = fuse(spec, fusion, normalise)
+    forgets = _forgets(discount)
+
+    def init() -> Gaussian:
+        return prior(ridge, fused.dim)
+
+    def predict(belief: Gaussian, x: Array, now: Array) -> tuple[Array, Array]:
+        return fused.scores(belief.mean, x), fused.deviations(belief.root, x)
+
+    def sample(key: Array, belief: Gaussian, x: Array, now: Array, scale: Array, shape: tuple[int, ...]) -> Array:
+        noise = jax.random.normal(key, (*shape, fused.dim), belief.mean.dtype)
+        return fused.scores(belief.mean + scale * (noise @ belief.root), x)
+
+    def learn(belief: Gaussian, x: Array, arm: Array, y: Array, now: Array) -> Gaussian:
+        if forgets:
+            belief = forget(belief, real(discount), real(ridge))
+        phi = fused.features(x, arm)
+        return observe(belief, phi, y - phi @ belief.mean)
+
+    def fit(belief: Gaussian, xs: Array, ys: Array, mask: Array) -> Gaussian:
+        return observe_batch(belief, joint_rows(fused, xs), ys.reshape(-1), mask.reshape(-1))
+
+    return Regression(init, predict, sample, learn, fit)
+
+
+def predict_arms(belief: Gaussian, x: Array) -> tuple[Array, Array]:
+    """(K,) means and (K,) standard deviations of x'w_a; belief (K, d), (K, d, d), x (d,)."""
+    arms, dim = belief.mean.shape
+    f = (belief.root.reshape(arms * dim, dim) @ x).reshape(arms, dim)
+    return belief.mean @ x, jnp.sqrt(jnp.sum(f * f, axis=-1))
+
+
+def pick(belief: Gaussian, arm: Array) -> Gaussian:
+    """One arm's posterior."""
+    return Gaussian(*(lax.dynamic_index_in_dim(part, arm, keepdims=False) for part in belief))
+
+
+def put(belief: Gaussian, arm: Array, own: Gaussian) -> Gaussian:
+    """All posteriors with one arm's replaced (in place inside a scan)."""
+    return Gaussian(
+        *(lax.dynamic_update_index_in_dim(part, new, arm, 0) for part, new in zip(belief, own, strict=True))
+    )
+
+
+def _forgets(discount: float | Array) -> bool:
+    return not (isinstance(discount, float | int) and discount == 1)
