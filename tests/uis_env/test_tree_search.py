@@ -78,8 +78,9 @@ def test_catalog_has_the_papers_grid(grid: str, count: int) -> None:
     for part in parts:
         assert (catalog.features[:, [names.index(n) for n in part]].sum(axis=1) == 1).all()
     arm = catalog.id("qwen3-8b", "tree_search", (4, 2, 1))
-    assert catalog.features[arm, names.index("log2 QP")] == 2
-    assert catalog.features[arm, names.index("log10 parameters")] == pytest.approx(np.log10(8.2e9))
+    assert catalog.features[arm, names.index("log2_QP")] == pytest.approx(2 / 3)
+    assert catalog.features[arm, names.index("log2_BS")] == 0
+    assert catalog.features[:, names.index("log_params")].max() == 1
     assert catalog.descriptions[arm] == (
         "qwen3-8b, 8.2 billion parameters; tree search guided by a process reward model: "
         "4 sub-trees, 2 candidates per step, beam of 1 path, with early exit"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uis_env.arms import Arm, ArmCatalog, one_hot
+from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.costs import INTENSITY, ModelCard, compute_and_memory, eflops
 from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.worlds.cache import cached_world
@@ -24,6 +24,8 @@ Array = NDArray[Any]
 
 GRIDS = {"powers": (1, 2, 4, 8), "integers": tuple(range(1, 9))}
 """QP and CP of the arms; the paper's grid is not fully known: powers of two make 288 arms, all integers 1152."""
+SIZES = ("QP", "CP", "BS")
+"""The parts of a budget: sub-trees, candidates per kept path and step, paths kept per step."""
 BEAMS = (1, 2, 4)
 """BS of the arms."""
 LOG_COST = {"cost_channel": "eflops", "transform": "log"}
@@ -167,26 +169,21 @@ def tera_eflops(card: ModelCard, problems: Problems, runs: Trees) -> Array:
 
 
 def make_catalog(cards: tuple[ModelCard, ...], sizes: tuple[int, ...], early_exit: bool) -> ArmCatalog:
-    """All (model, QP, CP, BS): one-hot parts, log2 of the three sizes and log10 of the parameters; a text for each."""
+    """All (model, QP, CP, BS): one-hot parts, log sizes and log parameters in [0, 1]; a text for each."""
     triples = list(itertools.product(cards, sizes, sizes, BEAMS))
     arms = tuple(Arm(card.name, "tree_search", (trees, width, beam)) for card, trees, width, beam in triples)
-    columns, names = [], []
-    for part, values in (
-        ("model", [arm.model for arm in arms]),
-        ("QP", [arm.budget[0] for arm in arms]),
-        ("CP", [arm.budget[1] for arm in arms]),
-        ("BS", [arm.budget[2] for arm in arms]),
-    ):
-        indicator, labels = one_hot(values)
-        columns.append(indicator)
-        names += [f"{part}={label}" for label in labels]
-    params = [card.params or math.nan for card, *_ in triples]
-    columns += [np.log2([arm.budget for arm in arms]), np.log10(params)[:, None]]
-    names += ["log2 QP", "log2 CP", "log2 BS", "log10 parameters"]
+    budgets = np.array([arm.budget for arm in arms])
+    features, names = arm_features(
+        labels={"model": [arm.model for arm in arms], **dict(zip(SIZES, budgets.T.tolist(), strict=True))},
+        numbers={
+            **{f"log2_{size}": np.log2(column) for size, column in zip(SIZES, budgets.T, strict=True)},
+            "log_params": np.log([card.params or math.nan for card, *_ in triples]),
+        },
+    )
     return ArmCatalog(
         arms=arms,
-        features=np.concatenate(columns, axis=1).astype(np.float32),
-        feature_names=tuple(names),
+        features=features,
+        feature_names=names,
         descriptions=tuple(describe(*setting, early_exit=early_exit) for setting in triples),
     )
 
