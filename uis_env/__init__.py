@@ -1,0 +1,77 @@
+"""Unified Inference Scaling (UIS) as a Gymnasium environment, over recorded and simulated outcomes of LLMs.
+
+For every query, choose which model answers, which test-time-scaling method it uses and how much budget the method gets,
+so that `quality − λ·cost` is as high as possible, learning online from what each choice returned.
+
+    import gymnasium as gym
+
+    env = gym.make("uis_env:UIS/Recorded-v0", cost_weight=1.0, scenario="price_change")
+    envs = gym.make_vec("uis_env:UIS/Recorded-v0", num_envs=64)
+
+Importing this package registers `UIS/<name>-v0` for every name in `uis_env.worlds.WORLDS`, and `UIS/World-v0`, which
+takes `world=`, a `World` of your own. Nothing else happens on import.
+"""
+
+from gymnasium.envs.registration import register as _register
+
+from uis_env.arms import Arm, ArmCatalog
+from uis_env.bandit import PREFERENCE, Bandit, Phase, Reward, cross_fitted, tabulate
+from uis_env.costs import ModelCard, Price, dollars, eflops
+from uis_env.env import UISEnv
+from uis_env.episodes import Episodes
+from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world
+from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
+from uis_env.tape import Schedule, Stretch, Tape, tapes
+from uis_env.vector import UISVectorEnv
+from uis_env.worlds import WORLDS
+from uis_env.wrappers import GridActions
+
+__all__ = [
+    "PREFERENCE",
+    "SCENARIOS",
+    "WORLDS",
+    "Arm",
+    "ArmCatalog",
+    "Bandit",
+    "Channels",
+    "Episodes",
+    "GridActions",
+    "ModelCard",
+    "Outcomes",
+    "Phase",
+    "Price",
+    "Reward",
+    "Scenario",
+    "Schedule",
+    "Segment",
+    "Stretch",
+    "Tape",
+    "UISEnv",
+    "UISVectorEnv",
+    "World",
+    "cross_fitted",
+    "dollars",
+    "eflops",
+    "load_world",
+    "make_scenario",
+    "save_world",
+    "tabulate",
+    "tapes",
+]
+
+
+def _register_all() -> None:
+    # No wrappers: the environment says itself when reset() is missing, ends its own episodes and passes check_env, and
+    # callers reach `action_masks()` directly (Gymnasium's wrappers forward no attributes).
+    for name in (*WORLDS, "World"):
+        _register(
+            id=f"UIS/{name}-v0",
+            entry_point="uis_env.env:UISEnv",
+            vector_entry_point="uis_env.vector:UISVectorEnv",
+            kwargs={} if name == "World" else {"world": name},
+            order_enforce=False,
+            disable_env_checker=True,
+        )
+
+
+_register_all()

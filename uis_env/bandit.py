@@ -150,9 +150,11 @@ def tabulate(world: World, phases: Sequence[Phase], context: str | None = None) 
     rewards, expected, regret, masks = [], [], [], []
     for i, (phase, v) in enumerate(zip(phases, variant, strict=True)):
         ends = _ends(world, phase.reward)
-        reward = _reward(drawn[v], phase.reward, ends)
-        linear = phase.reward.transform == "linear" or phase.reward.cost == 0
-        mean = _reward(means[v], phase.reward, ends) if linear else reward.mean(axis=1)
+        priced = _priced(drawn[v], phase.reward, ends)
+        reward = _reward(drawn[v], phase.reward, priced)
+        # g of an expected cost is not the expected g; every other term keeps its exact expectation.
+        linear = phase.reward.transform == "linear"
+        mean = _reward(means[v], phase.reward, _priced(means[v], phase.reward, ends) if linear else priced.mean(axis=1))
         offered = np.ones(len(world.catalog), bool)
         offered[list(phase.without)] = False
         mask = world.recorded & offered
@@ -196,7 +198,8 @@ def cross_fitted(world: World, phase: Phase) -> tuple[Array, Array] | None:
     masked[:, list(phase.without)] = True
     values = []
     for half in world.halves:
-        reward = _reward(_conditions(world, half, phase, None), phase.reward, ends)
+        channels = _conditions(world, half, phase, None)
+        reward = _reward(channels, phase.reward, _priced(channels, phase.reward, ends))
         values.append(np.where(masked, np.nan, reward))
     return values[0], values[1]
 
@@ -259,13 +262,13 @@ def _ends(world: World, reward: Reward) -> tuple[float, float] | None:
     return ends
 
 
-def _reward(channels: Channels, reward: Reward, ends: tuple[float, float] | None) -> Array:
+def _reward(channels: Channels, reward: Reward, priced: Array) -> Array:
     """The reward formula in float64; channels of weight zero are dropped, so that 0·NaN cannot reach it."""
     total = np.full(channels.quality.shape, reward.offset, np.float64)
     terms = (
         (reward.quality, channels.quality),
         (reward.score, channels.score),
-        (-reward.cost, _transform(getattr(channels, reward.cost_channel), reward, ends) if reward.cost else None),
+        (-reward.cost, priced),
         (-reward.tokens, channels.tokens),
         (-reward.latency, channels.latency),
     )
@@ -276,7 +279,11 @@ def _reward(channels: Channels, reward: Reward, ends: tuple[float, float] | None
     return total
 
 
-def _transform(cost: Array, reward: Reward, ends: tuple[float, float] | None) -> Array:
+def _priced(channels: Channels, reward: Reward, ends: tuple[float, float] | None) -> Array:
+    """g(cost), or zeros where cost has no weight."""
+    if not reward.cost:
+        return np.zeros_like(channels.quality)
+    cost: Array = getattr(channels, reward.cost_channel)
     if ends is None:
         return cost
     low, high = ends

@@ -67,7 +67,7 @@ def stationary(world: World, reward: Reward) -> Scenario:
 
 
 def price_change(world: World, reward: Reward, model: str | None = None, factor: float = 0.1) -> Scenario:
-    """One model (the strongest) changes its price by `factor` for the middle third of the rounds. Prices are in dollars."""
+    """One model (the strongest) changes its price by `factor` in the middle third. Cost is in dollars."""
     reward = replace(reward, cost_channel="dollars")
     normal = Phase(reward)
     return Scenario(
@@ -99,7 +99,7 @@ def silent_quality_loss(world: World, reward: Reward, model: str | None = None, 
 
 
 def query_mix_shift(world: World, reward: Reward) -> Scenario:
-    """The first half of the rounds asks the query groups of even rank in alphabetical order, the second half the others."""
+    """The first half of the rounds asks every other query group in alphabetical order, the second half the rest."""
     groups = sorted(set(world.groups))
     if len(groups) < 2:
         raise ValueError(f"query_mix_shift needs two query groups or more; world {world.name!r} has {groups}")
@@ -111,7 +111,7 @@ def query_mix_shift(world: World, reward: Reward) -> Scenario:
 
 
 def preference_switch(world: World, reward: Reward, factor: float = 0.1) -> Scenario:
-    """The middle third prices cost, tokens and latency at `factor` of their weight (quality first), then it switches back."""
+    """The middle third weighs cost, tokens and latency by `factor` of their weight (quality first)."""
     generous = replace(
         reward, cost=reward.cost * factor, tokens=reward.tokens * factor, latency=reward.latency * factor
     )
@@ -142,13 +142,15 @@ def make_scenario(name: str, world: World, reward: Reward, **options: Any) -> Sc
         raise ValueError(f"unknown scenario {name!r}; expected one of {', '.join(SCENARIOS)}")
     try:
         return SCENARIOS[name](world, reward, **options)
-    except TypeError as error:
-        raise ValueError(f"scenario {name!r}: {error}") from None
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"scenario {name!r}: {error.args[0]}") from None
 
 
 def strongest_model(world: World) -> str:
-    """The model of the arm with the highest mean expected quality."""
-    return world.catalog.arms[int(np.argmax(world.expected.quality.mean(axis=0)))].model
+    """The model of the arm with the highest mean expected quality on the queries it was recorded on."""
+    count = world.recorded.sum(axis=0)
+    mean = (world.expected.quality * world.recorded).sum(axis=0) / np.maximum(count, 1)
+    return world.catalog.arms[int(np.argmax(mean))].model
 
 
 def _arms_of(world: World, *models: str) -> frozenset[int]:

@@ -1,16 +1,19 @@
-"""Tapes: one episode, fixed in advance by its seed: which query, which draw and which phase at each round."""
+"""Tapes: one episode, fixed in advance by its seed: which query, which draw and which phase at each round.
+
+Every random number is a hash of its address (seed, episode, stream, round), so any stretch of any tape is computed
+on its own, for many tapes at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
-BLOCK = 1024
-"""Rounds per block of random draws: any stretch of a tape costs the blocks it touches, not the rounds before it."""
 _QUERIES, _DRAWS, _PHASES = 0, 1, 2
 
 
@@ -64,6 +67,8 @@ class Schedule:
             raise ValueError(f"horizon, draws and phases must be >= 1, got {self.horizon}, {self.draws}, {self.phases}")
         if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
             raise ValueError(f"stretches start at rounds {starts}, expected increasing rounds from 0")
+        if starts[-1] >= self.horizon:
+            raise ValueError(f"a stretch starts at round {starts[-1]}, at or after the horizon of {self.horizon}")
         if self.order not in ("passes", "iid"):
             raise ValueError(f"order is {self.order!r}, expected 'passes' or 'iid'")
         for i, stretch in enumerate(self.stretches):
@@ -83,52 +88,96 @@ def tape(schedule: Schedule, seed: int, start: int = 0, length: int | None = Non
 
     Args:
         schedule: how tapes are drawn.
-        seed: >= 0.
+        seed: in 0..2**64 - 1.
         start: first round.
         length: rounds (None: to the horizon).
         episode: 0 is the episode that `reset(seed=seed)` plays, 1 the next one, ...
 
     Raises:
-        ValueError: if the rounds leave the horizon.
+        ValueError: if the rounds leave the horizon, or the seed its range.
+    """
+    return Tape(*(part[0] for part in tapes(schedule, [seed], start, length, [episode])))
+
+
+def tapes(
+    schedule: Schedule, seeds: Sequence[int] | Array, start: int = 0, length: int | None = None, episodes: ArrayLike = 0
+) -> Tape:
+    """The same rounds of many tapes at once; row i is `tape(schedule, seeds[i], start, length, episodes[i])`.
+
+    Args:
+        schedule: how tapes are drawn.
+        seeds: (n,) in 0..2**64 - 1.
+        start: first round.
+        length: rounds (None: to the horizon).
+        episodes: () or (n,).
+
+    Returns:
+        Arrays of shape (n, length).
+
+    Raises:
+        ValueError: if the rounds leave the horizon, or a seed its range.
     """
     end = schedule.horizon if length is None else start + length
     if not 0 <= start <= end <= schedule.horizon:
         raise ValueError(f"rounds {start}..{end} leave the horizon of {schedule.horizon}")
-    query = np.empty(end - start, np.int32)
-    phase = np.empty(end - start, np.int32)
+    if any(not 0 <= seed < 2**64 for seed in seeds):
+        raise ValueError(f"a seed of {list(seeds)} is outside 0..2**64 - 1")
+    key = _hash(np.array(seeds, np.uint64), np.array(episodes, np.uint64))[:, None]
+    query = np.empty((len(key), end - start), np.int32)
+    phase = np.empty_like(query)
     stops = [stretch.start for stretch in schedule.stretches[1:]] + [schedule.horizon]
     for i, (stretch, stop) in enumerate(zip(schedule.stretches, stops, strict=True)):
         low, high = max(start, stretch.start), min(end, stop)
         if low >= high:
             continue
         part = slice(low - start, high - start)
-        query[part] = _queries(
-            schedule, stretch, (seed, episode, _QUERIES, i), low - stretch.start, high - stretch.start
-        )
+        # One round is the first of a random permutation: a uniform draw.
+        shuffled = schedule.order == "passes" and stop - stretch.start > 1
+        choose = _passes if shuffled else _uniform
+        own = _hash(_hash(key, _number(_QUERIES)), _number(i))
+        query[:, part] = stretch.queries[choose(own, len(stretch.queries), low - stretch.start, high - stretch.start)]
         if stretch.phase is None:
-            phase[part] = _integers(schedule.phases, (seed, episode, _PHASES), low, high)
+            phase[:, part] = _uniform(_hash(key, _number(_PHASES)), schedule.phases, low, high)
         else:
-            phase[part] = stretch.phase
-    return Tape(query, _integers(schedule.draws, (seed, episode, _DRAWS), start, end), phase)
+            phase[:, part] = stretch.phase
+    return Tape(query, _uniform(_hash(key, _number(_DRAWS)), schedule.draws, start, end), phase)
 
 
-def _generator(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+def _number(value: int) -> Array:
+    return np.array([value], np.uint64)
 
 
-def _integers(bound: int, key: tuple[int, ...], low: int, high: int) -> Array:
-    """Rounds [low, high) of an i.i.d. uniform stream on 0..bound-1."""
-    blocks = range(low // BLOCK, -(-high // BLOCK))
-    stream = [_generator(*key, block).integers(bound, size=BLOCK, dtype=np.int32) for block in blocks]
-    offset = low - blocks.start * BLOCK
-    return np.concatenate([*stream, np.empty(0, np.int32)])[offset : offset + high - low]
+def _hash(key: Array, number: Array) -> Array:
+    """Output `number` of the SplitMix64 generator with state `key` (Steele, Lea and Flood, OOPSLA 2014); uint64."""
+    z: Array = key + (number + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
 
 
-def _queries(schedule: Schedule, stretch: Stretch, key: tuple[int, ...], low: int, high: int) -> Array:
-    count = len(stretch.queries)
-    if schedule.order == "iid":
-        return stretch.queries[_integers(count, key, low, high)]
-    passes = range(low // count, -(-high // count))
-    order = np.concatenate([_generator(*key, p).permutation(count) for p in passes])
-    offset = low - passes.start * count
-    return stretch.queries[order[offset : offset + high - low]]
+def _uniform(key: Array, bound: int, low: int, high: int) -> Array:
+    """(n, high - low) int32: entries [low, high) of i.i.d. uniform streams on 0..bound-1 (bias below bound / 2**32)."""
+    bits = _hash(key, np.arange(low, high, dtype=np.uint64))
+    bits >>= np.uint64(32)
+    bits *= np.uint64(bound)
+    bits >>= np.uint64(32)
+    return bits.astype(np.int32)
+
+
+def _passes(key: Array, count: int, low: int, high: int) -> Array:
+    """(n, high - low): entries [low, high) of passes over 0..count-1, each pass in the order of its hashes."""
+    passes = np.arange(low // count, -(-high // count), dtype=np.uint64)
+    entries = np.arange(count, dtype=np.uint64)
+    hashes = _hash(_hash(key, passes)[:, :, None], entries)
+    # The entry itself rides in the low bits: sorting is twice as fast as argsort, and ties cannot happen.
+    width = np.uint64(count.bit_length())
+    hashes >>= width
+    hashes <<= width
+    hashes |= entries
+    hashes.sort(axis=-1)
+    hashes &= (np.uint64(1) << width) - np.uint64(1)
+    offset = low % count
+    return hashes.reshape(len(key), -1)[:, offset : offset + high - low].astype(np.int64)
