@@ -101,12 +101,11 @@ def draw(pool: Pool, method: str, n: int, order: Array) -> Returned:
     if method == "adaptive_consistency":
         used = np.arange(n) < _stops(answer)[..., None]
     same = (answer[..., :, None] == answer[..., None, :]) & used[..., None, :]
-    weights = score if method == "weighted_best_of_n" else np.ones(score.shape)
-    votes = np.where(answer >= 0, (same * weights[..., None, :]).sum(-1), -1.0)
+    sums, counts = np.einsum("...ij,...j->...i", same, score), same.sum(axis=-1)
+    votes = np.where(answer >= 0, sums if method == "weighted_best_of_n" else counts, -1.0)
     votes = np.where(used, votes, -np.inf)
     winner = (votes >= votes.max(-1, keepdims=True) - _TIE).argmax(-1)[..., None]
-    means = (same * score[..., None, :]).sum(-1) / np.maximum(same.sum(-1), 1)
-    quality, value = (np.take_along_axis(a, winner, -1)[..., 0] for a in (correct, means))
+    quality, value = (np.take_along_axis(a, winner, -1)[..., 0] for a in (correct, sums / np.maximum(counts, 1)))
     tokens = np.where(used, tokens, 0)
     steps = tokens.sum(-1) if method == "adaptive_consistency" else tokens.max(-1)
     return Returned(quality, value, tokens.sum(-1), (tokens**2).sum(-1), steps)
