@@ -19,9 +19,11 @@ def test_multiplicities_resample_units_evenly():
 
 
 def test_batches_of_multiplicities_do_not_depend_on_how_many_fit(monkeypatch):
-    whole = statistics.multiplicities(5, statistics.QUERIES, 100)
+    whole = statistics.multiplicities(5, statistics.QUERIES)
     monkeypatch.setattr(statistics, "_BATCH", 35)
-    np.testing.assert_array_equal(whole, statistics.multiplicities(5, statistics.QUERIES, 100))
+    batches = list(statistics._batches(5))
+    assert len(batches) > 1
+    np.testing.assert_array_equal(whole, np.concatenate(batches))
 
 
 def test_interval_of_a_normal_mean_is_as_wide_as_students_t():
@@ -141,8 +143,30 @@ def test_sign_flip_of_many_seeds_is_close_to_the_normal_limit_and_never_zero():
     p = statistics.sign_flip(differences)
     z = differences.sum(axis=0) / np.sqrt((differences**2).sum(axis=0))
     np.testing.assert_allclose(p[:2], 2 * stats.norm.sf(np.abs(z[:2])), atol=0.02)
-    assert p[2] == 2 / (statistics.FLIPS + 1)
+    assert p[2] == 1 / (statistics.FLIPS + 1)
     np.testing.assert_array_equal(p, statistics.sign_flip(differences))
+
+
+@pytest.mark.parametrize("seeds", [8, 30])
+def test_sign_flip_agrees_with_scipy(seeds):
+    differences = np.random.default_rng(seeds).normal(0.2, 1.0, size=(seeds, 2))
+    other = stats.permutation_test(
+        (differences,),
+        lambda x, axis: x.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        batch=1000,
+        rng=np.random.default_rng(0),
+    )
+    np.testing.assert_allclose(statistics.sign_flip(differences), other.pvalue, atol=1e-12 if seeds == 8 else 0.02)
+
+
+def test_sign_flip_does_not_depend_on_batches(monkeypatch):
+    differences = np.random.default_rng(0).normal(size=(20, 3))
+    whole = statistics.sign_flip(differences)
+    monkeypatch.setattr(statistics, "_BATCH", 5000)
+    np.testing.assert_array_equal(statistics.sign_flip(differences), whole)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 10, 40])
