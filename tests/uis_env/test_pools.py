@@ -107,11 +107,13 @@ def test_early_stop_matters_and_is_exact():
     assert exact[2] < 2 * 7 + 3
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(0, 20))
 def test_settled_is_the_beta_tail(first, second):
     assert settled(first, second) == (beta_leads(first, second) >= 0.95)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.data())
 def test_pass_at_counts_subsets(size, data):
     correct = data.draw(st.integers(0, size))
@@ -120,6 +122,7 @@ def test_pass_at_counts_subsets(size, data):
     assert float(pass_at(size, np.array(correct), n)) == pytest.approx(sum(map(max, subsets)) / len(subsets))
 
 
+@settings(deadline=None)
 @given(sample_lists(most=12), st.data())
 def test_no_method_beats_pass_at(samples, data):
     n = data.draw(st.integers(1, len(samples)))
@@ -129,6 +132,7 @@ def test_no_method_beats_pass_at(samples, data):
         assert expect(pool, method, n).quality[0] <= best + 1e-9
 
 
+@settings(deadline=None)
 @given(sample_lists(most=9), st.data())
 def test_expectation_does_not_depend_on_the_recorded_order(samples, data):
     shuffled = data.draw(st.permutations(samples))
