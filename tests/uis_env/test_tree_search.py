@@ -68,6 +68,13 @@ def test_arms_land_in_their_columns(small: World) -> None:
     assert (small.channels.score[:, :, second] >= small.channels.score[:, :, first]).all()
 
 
+def test_a_finer_grid_holds_the_coarse_one(small: World) -> None:
+    fine = simulate(FITS["A"], (1, 2, 3), 4, 0, None, {})
+    shared = [fine.catalog.arms.index(arm) for arm in small.catalog.arms]
+    for name, array in small.channels.present().items():
+        assert np.array_equal(getattr(fine.channels, name)[:, :, shared], array)
+
+
 @pytest.mark.parametrize(("grid", "count"), [("powers", 288), ("integers", 1152)])
 def test_catalog_has_the_papers_grid(grid: str, count: int) -> None:
     catalog = make_catalog(model_cards(), module.GRIDS[grid], early_exit=True)

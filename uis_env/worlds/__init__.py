@@ -29,6 +29,16 @@ WORLDS: Mapping[str, Entry] = MappingProxyType(
             "synthetic",
             "simulated: item response theory over five models and a noisy verifier, known parameters",
         ),
+        "TreeSearch": Entry(
+            "uis_env.worlds.tree_search",
+            "tree_search",
+            "simulated: UniScale's PRM-guided tree search, 288 arms over 210 problems, calibrated to published numbers",
+        ),
+        "LiveCodeBench": Entry(
+            "uis_env.worlds.live_code_bench",
+            "live_code_bench",
+            "real correctness of five models x N on 1,055 coding problems, assumed costs; data not shipped",
+        ),
     }
 )
 
