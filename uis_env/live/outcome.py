@@ -1,0 +1,56 @@
+"""Playing an arm: a method answers a query, and what came back becomes an outcome. A failure is an outcome too."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from uis_env.live.ledger import Ledger, shaped
+from uis_env.live.strategies import METHODS, Answer, Ask
+
+
+class LiveOutcome(NamedTuple):
+    """What an arm returned on a query. Unknown usage is charged at its reserved worst case, and counted in `unknown`.
+
+    Attributes:
+        answer: what the method returned.
+        quality: in [0, 1]; 0 where it failed.
+        dollars: US dollars; NaN if a model has no price.
+        eflops: tera-eFLOPs; NaN if a model has no shape.
+        tokens: output tokens of every call.
+        latency: seconds on the critical path.
+        unknown: calls whose usage is not known.
+        ledger: every call.
+    """
+
+    answer: Answer
+    quality: float
+    dollars: float
+    eflops: float
+    tokens: float
+    latency: float
+    unknown: int
+    ledger: Ledger
+
+
+async def play(ask: Ask, method: str, budget: tuple[int, ...]) -> LiveOutcome:
+    """Answers `ask.query` by a method with a budget.
+
+    Raises:
+        ValueError: if a callback of the user's returns something out of range; nothing that an endpoint does raises.
+    """
+    answer = await METHODS[method].run(ask, *budget)
+    quality = 0.0 if answer.error else ask.query.verifier.grade(answer.answer, ask.query.answer)
+    ledger, cards = ask.ledger, ask.client.pool.cards
+    used = [cards[call.model] for call in ledger.calls]
+    totals = ledger.totals(charged=True)
+    return LiveOutcome(
+        answer=answer,
+        quality=quality,
+        dollars=ledger.dollars(cards, charged=True) if all(card.price for card in used) else math.nan,
+        eflops=ledger.eflops(cards, charged=True) if all(map(shaped, used)) else math.nan,
+        tokens=totals.output,
+        latency=ledger.latency(),
+        unknown=totals.unknown,
+        ledger=ledger,
+    )

@@ -1,0 +1,160 @@
+"""The pool file: endpoints, the models behind them, their prices and shapes, as TOML.
+
+```
+[endpoints.local]
+base_url = "http://127.0.0.1:8080/v1"
+key_env = "LOCAL_KEY"            # the NAME of an environment variable; keys stand in no file
+
+[models.small]
+endpoint = "local"
+id = "small-instruct-q4"         # the model's name over there; default: the table's name
+params = 135e6                   # layers, query_heads, kv_heads, head_dim: for eFLOPs
+price = { input = 0.05, cached = 0.01, output = 0.2 }   # USD per million tokens
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from uis_env.costs import ModelCard, parse_model_card
+from uis_env.live.table import Table
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server.
+
+    Attributes:
+        name: in the pool file.
+        base_url: up to and including `/v1`.
+        key_env: the environment variable that holds the key; None sends none.
+        timeout: seconds for a whole call.
+        concurrency: calls in flight at once.
+        retries: how often a call is sent again after a failure that may pass.
+        backoff: seconds before the first retry, doubled for each further one, with jitter.
+        max_wait: seconds; a longer `Retry-After` ends the retries.
+    """
+
+    name: str
+    base_url: str
+    key_env: str | None = None
+    timeout: float = 120.0
+    concurrency: int = 8
+    retries: int = 4
+    backoff: float = 0.5
+    max_wait: float = 60.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the pool.
+
+    Attributes:
+        card: its name, price and shape.
+        endpoint: where it is served.
+        id: its name over there.
+        max_n: most samples in one call; larger requests are split, and a refused one halves it.
+        logprobs: whether to ask for log-probabilities (they count the tokens of every sample, and score it).
+        limit_key: "max_tokens" or "max_completion_tokens".
+        prefill: what to add to a request whose last message is the beginning of the answer; None if the endpoint
+            cannot continue one (steps are then asked for in words).
+        extra: added to every request.
+        overhead: most prompt tokens that the chat template adds to the text itself.
+    """
+
+    card: ModelCard
+    endpoint: Endpoint
+    id: str
+    max_n: int = 8
+    logprobs: bool = True
+    limit_key: str = "max_tokens"
+    prefill: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
+    overhead: int = 256
+
+    @property
+    def name(self) -> str:
+        """Its name in the pool."""
+        return self.card.name
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The models, by name."""
+
+    models: Mapping[str, Model]
+
+    @property
+    def cards(self) -> dict[str, ModelCard]:
+        """Prices and shapes, by model."""
+        return {name: model.card for name, model in self.models.items()}
+
+    @property
+    def priced(self) -> bool:
+        """Whether every model has a price."""
+        return all(model.card.price is not None for model in self.models.values())
+
+
+def load_pool(path: Path) -> Pool:
+    """Reads a pool file.
+
+    Raises:
+        ValueError: naming the file and the key that is unknown, missing or not as expected.
+        FileNotFoundError: if there is no such file.
+    """
+    table = Table.read(path)
+    pool = parse_pool(table)
+    table.done()
+    return pool
+
+
+def parse_pool(table: Table) -> Pool:
+    """The `endpoints` and `models` of a table."""
+    endpoints = {name: _endpoint(name, entry) for name, entry in table.tables("endpoints").items()}
+    models = {name: _model(name, entry, endpoints) for name, entry in table.tables("models").items()}
+    if not models:
+        raise ValueError(f"{table.where}.models: expected at least one model")
+    return Pool(models)
+
+
+def _endpoint(name: str, table: Table) -> Endpoint:
+    url = table.take("base_url", str)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{table.where}.base_url: expected http(s)://host[:port]/v1")
+    if parts.username or parts.password or parts.query:
+        raise ValueError(f"{table.where}.base_url: credentials do not belong in a URL; name a variable in key_env")
+    endpoint = Endpoint(
+        name=name,
+        base_url=url,
+        key_env=table.take("key_env", str, None),
+        timeout=table.number("timeout", 120.0, low=0.001),
+        concurrency=table.integer("concurrency", 8, low=1),
+        retries=table.integer("retries", 4, low=0),
+        backoff=table.number("backoff", 0.5, low=0),
+        max_wait=table.number("max_wait", 60.0, low=0),
+    )
+    table.done()
+    return endpoint
+
+
+def _model(name: str, table: Table, endpoints: Mapping[str, Endpoint]) -> Model:
+    if "/" in name or "@" in name:
+        raise ValueError(f"{table.where}: a model's name in the pool holds no '/' or '@' (its id may)")
+    endpoint = table.choice("endpoint", tuple(endpoints))
+    return Model(
+        endpoint=endpoints[endpoint],
+        id=table.take("id", str, name),
+        max_n=table.integer("max_n", 8, low=1),
+        logprobs=table.take("logprobs", bool, True),
+        limit_key=table.choice("limit_key", ("max_tokens", "max_completion_tokens"), "max_tokens"),
+        prefill=table.take("prefill", dict, None),
+        extra=table.take("extra", dict, None),
+        overhead=table.integer("overhead", 256, low=0),
+        card=parse_model_card(name, table.rest(), table.where),
+    )
