@@ -1,0 +1,374 @@
+"""From cells to numbers: one row per agent and per pair of agents; tables and report only lay them out.
+
+NaN stands where there is nothing to say: a channel the world does not have, an interval of one seed, a share of a gap
+that is not there. `BEST_FIXED` and `ORACLE` are looked up by name; without them in a cell, what needs them is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import statistics
+from experiments.results import AgentRuns, Array, Cell, CellKey
+
+BEST_FIXED, ORACLE = "best_fixed", "oracle"
+REFERENCES = (BEST_FIXED, ORACLE, "fixed_elsewhere")
+"""Agents that see what no agent sees in production; they stand outside the primary family."""
+EARLY = 1000
+"""Rounds of the early mark."""
+
+
+class SummaryRow(NamedTuple):
+    """An agent in a cell: means per round over seeds; the fields are the columns of `summary.csv`.
+
+    `reward` is charged with the pilot, the other means are of the rounds; `pilot_cost` is that of the whole pilot, in
+    the unit of cost: reward = (summed reward − λ·pilot_cost) / rounds. `lo`, `hi` are 95% intervals over seeds, `qlo`,
+    `qhi` over seeds and queries. `reward_fresh` is the mean over rounds whose query came for the first time,
+    `reward_replayed` over the others. `cost_median` is the mean over seeds of each seed's median.
+    """
+
+    world: str
+    scenario: str
+    preference: str
+    agent: str
+    seeds: int
+    rounds: int
+    reward: float
+    reward_lo: float
+    reward_hi: float
+    reward_qlo: float
+    reward_qhi: float
+    reward_fresh: float
+    reward_replayed: float
+    regret: float
+    regret_lo: float
+    regret_hi: float
+    quality: float
+    cost: float
+    cost_median: float
+    tokens: float
+    latency: float
+    pilot_cost: float
+    optimal_rate: float
+
+
+class PairedRow(NamedTuple):
+    """Two agents on the same episodes; the fields are the columns of `paired.csv`.
+
+    `difference` is in mean reward per round (agent minus other, pilots charged), with its interval over seeds (lo, hi)
+    and over seeds and queries (qlo, qhi); `improvement` the share of seeds on which the agent does better, ties half;
+    `p` the sign-flip test's. The primary family is every agent against the best fixed arm, over all worlds, scenarios
+    and preferences of the comparison: `p_holm` is corrected over it, and blank in other rows. `p_holm_all` is corrected
+    over all pairs, the exploratory family.
+    """
+
+    world: str
+    scenario: str
+    preference: str
+    agent: str
+    other: str
+    family: str
+    seeds: int
+    difference: float
+    difference_lo: float
+    difference_hi: float
+    difference_qlo: float
+    difference_qhi: float
+    improvement: float
+    p: float
+    p_holm: float
+    p_holm_all: float
+
+
+class HonestyRow(NamedTuple):
+    """What keeps a comparison honest, per agent; the fields are the columns of `honesty.csv`.
+
+    - `reward_iqm`: interquartile mean over seeds, with its interval;
+    - `reward_1000`: mean reward of the first 1,000 rounds, pilot charged (blank if that is no bin's end or the whole
+      run); `reward_last_quarter`: of the last quarter of the rounds;
+    - `gain`: expected reward over the best fixed arm of the same rounds (difference of regrets, so the luck of draws
+      is out of it; pilot charged), with its interval over seeds;
+    - `oracle_gap`: table oracle minus best fixed arm, interval over queries; `oracle_share`: the share of it that the
+      agent closes on these tapes, interval over seeds;
+    - `cross_fitted_gap`: the same for the cross-fitted oracle, a lower bound; `cross_fitted_share` is gain / gap;
+    - `ceiling`: what a policy with full information on other queries gains from the context, interval over queries;
+      `no_signal` 1 if that includes zero; `ceiling_share` is gain / ceiling, its interval over seeds given the ceiling;
+    - `mixture_quality`: the quality that tossing coins between fixed arms buys at this agent's cost;
+    - `stuck`: the share of seeds that spend more than half of all rounds on one arm while their regret in the last
+      quarter is over 1.1 times that of the best fixed arm on the same rounds.
+
+    A share of a gap whose interval includes zero is blank.
+    """
+
+    world: str
+    scenario: str
+    preference: str
+    simulated: int
+    agent: str
+    reward_iqm: float
+    reward_iqm_lo: float
+    reward_iqm_hi: float
+    reward_1000: float
+    reward_last_quarter: float
+    gain: float
+    gain_lo: float
+    gain_hi: float
+    oracle_gap: float
+    oracle_gap_lo: float
+    oracle_gap_hi: float
+    oracle_share: float
+    oracle_share_lo: float
+    oracle_share_hi: float
+    cross_fitted_gap: float
+    cross_fitted_gap_lo: float
+    cross_fitted_gap_hi: float
+    cross_fitted_share: float
+    ceiling: float
+    ceiling_lo: float
+    ceiling_hi: float
+    no_signal: int
+    ceiling_share: float
+    ceiling_share_lo: float
+    ceiling_share_hi: float
+    mixture_quality: float
+    stuck: float
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The numbers of one cell: rows by agent, and every pair once, the best fixed arm always as `other`."""
+
+    cell: Cell
+    summary: Mapping[str, SummaryRow]
+    honesty: Mapping[str, HonestyRow]
+    paired: Sequence[PairedRow]
+
+    @property
+    def key(self) -> CellKey:
+        """World, scenario, preference."""
+        return self.cell.key
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the world is simulated."""
+        return bool(self.cell.references["simulated"])
+
+    def ranking(self) -> list[str]:
+        """Agents by mean reward, best first."""
+        return sorted(self.summary, key=lambda agent: -self.summary[agent].reward)
+
+    def versus_best_fixed(self) -> dict[str, PairedRow]:
+        """The paired comparison of each agent with the best fixed arm."""
+        return {row.agent: row for row in self.paired if row.other == BEST_FIXED}
+
+
+def analyse(cells: Sequence[Cell]) -> list[Analysis]:
+    """All numbers of a comparison; the correction for many tests runs over all cells."""
+    two_way = [_two_way(cell) for cell in cells]
+    paired = [_pairs(cell, replicates) for cell, replicates in zip(cells, two_way, strict=True)]
+    flat = [row for rows in paired for row in rows]
+    everything = statistics.holm([row.p for row in flat])
+    primary = iter(statistics.holm([row.p for row in flat if row.family == "primary"]))
+    corrected = iter(
+        row._replace(p_holm_all=float(p), p_holm=float(next(primary)) if row.family == "primary" else np.nan)
+        for row, p in zip(flat, everything, strict=True)
+    )
+    return [
+        Analysis(
+            cell=cell,
+            summary=_summary(cell, replicates),
+            honesty=_honesty(cell),
+            paired=[next(corrected) for _ in rows],
+        )
+        for cell, replicates, rows in zip(cells, two_way, paired, strict=True)
+    ]
+
+
+def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
+    present = cell.references["channels"]
+    priced = cell.references["cost_channel"] is not None
+    two_way = statistics.interval(replicates, _units(cell))
+    rows = {}
+    for i, (agent, runs) in enumerate(cell.agents.items()):
+        totals, reward = runs.totals, cell.mean_reward(agent)
+
+        def mean(name: str, there: bool = True, totals: Mapping[str, Array] = totals) -> float:
+            return float(totals[name].mean() / cell.rounds) if there else np.nan
+
+        fresh, rounds = totals["fresh"].sum(), cell.rounds * len(cell.seeds)
+        fresh_reward, all_reward = totals["fresh_reward"].sum(), totals["reward"].sum()
+        low, high = statistics.mean_interval(reward)
+        regret_low, regret_high = statistics.mean_interval(totals["regret"] / cell.rounds)
+        rows[agent] = SummaryRow(
+            *cell.key,
+            agent=agent,
+            seeds=len(cell.seeds),
+            rounds=cell.rounds,
+            reward=float(reward.mean()),
+            reward_lo=float(low),
+            reward_hi=float(high),
+            reward_qlo=float(two_way[0, i]),
+            reward_qhi=float(two_way[1, i]),
+            reward_fresh=float(fresh_reward / fresh) if fresh else np.nan,
+            reward_replayed=float((all_reward - fresh_reward) / (rounds - fresh)) if fresh < rounds else np.nan,
+            regret=mean("regret"),
+            regret_lo=float(regret_low),
+            regret_hi=float(regret_high),
+            quality=mean("quality"),
+            cost=mean("cost", priced),
+            cost_median=float(totals["cost_median"].mean()) if priced else np.nan,
+            tokens=mean("tokens", "tokens" in present),
+            latency=mean("latency", "latency" in present),
+            pilot_cost=float(totals["pilot_cost"].mean()) if priced else np.nan,
+            optimal_rate=mean("optimal"),
+        )
+    return rows
+
+
+def _two_way(cell: Cell) -> Array:
+    """(B, A) replicates of mean reward over seeds and queries, pilots charged."""
+    runs = list(cell.agents.values())
+    replicates = statistics.two_way_replicates(np.stack([run.query_reward for run in runs]), runs[0].query_count)
+    charges = np.stack([run.totals["pilot_charge"] for run in runs], axis=1) / cell.rounds
+    return np.asarray(replicates - statistics.mean_replicates(charges))
+
+
+def _units(cell: Cell) -> int:
+    asked = next(iter(cell.agents.values())).query_count.any(axis=0).sum()
+    return statistics.two_way_units(len(cell.seeds), int(asked))
+
+
+def _pairs(cell: Cell, replicates: Array) -> list[PairedRow]:
+    """Every pair of agents once, not yet corrected."""
+    agents = list(cell.agents)
+    pairs = [(i, j) if agents[i] != BEST_FIXED else (j, i) for i, j in combinations(range(len(agents)), 2)]
+    if not pairs:
+        return []
+    first, second = np.array(pairs).T
+    reward = np.stack([cell.mean_reward(agent) for agent in agents], axis=1)
+    difference = reward[:, first] - reward[:, second]
+    low, high = statistics.mean_interval(difference)
+    query_low, query_high = statistics.interval(replicates[:, first] - replicates[:, second], _units(cell))
+    p, better = statistics.sign_flip(difference), statistics.improvement(difference)
+    return [
+        PairedRow(
+            *cell.key,
+            agent=agents[i],
+            other=agents[j],
+            family="primary" if agents[j] == BEST_FIXED and agents[i] not in REFERENCES else "exploratory",
+            seeds=len(cell.seeds),
+            difference=float(difference[:, n].mean()),
+            difference_lo=float(low[n]),
+            difference_hi=float(high[n]),
+            difference_qlo=float(query_low[n]),
+            difference_qhi=float(query_high[n]),
+            improvement=float(better[n]),
+            p=float(p[n]),
+            p_holm=np.nan,
+            p_holm_all=np.nan,
+        )
+        for n, (i, j) in enumerate(pairs)
+    ]
+
+
+def _honesty(cell: Cell) -> dict[str, HonestyRow]:
+    known = cell.references
+    fixed = cell.agents.get(BEST_FIXED)
+    gap, ceiling = _value(known["gap"]), _value(known["ceiling"])
+    cross = _value(known["cross_fitted"] and known["cross_fitted"]["gap"])
+    hull = np.array((known["plane"] or {}).get("hull", [[np.nan, np.nan]]))
+    rows = {}
+    for agent, runs in cell.agents.items():
+        reward = cell.mean_reward(agent)
+        gain = base = np.full(len(cell.seeds), np.nan)
+        if fixed is not None:
+            base = fixed.totals["regret"] / cell.rounds
+            gain = base - (runs.totals["regret"] + runs.totals["pilot_charge"]) / cell.rounds
+        gain_low, gain_high = statistics.mean_interval(gain)
+        share = _share(gain, base) if gap.low > 0 else _NOTHING
+        iqm_low, iqm_high = statistics.interquartile_interval(reward)
+        given = ceiling.value if ceiling.low > 0 else np.nan
+        rows[agent] = HonestyRow(
+            *cell.key,
+            simulated=int(bool(known["simulated"])),
+            agent=agent,
+            reward_iqm=float(statistics.interquartile_mean(reward)),
+            reward_iqm_lo=float(iqm_low),
+            reward_iqm_hi=float(iqm_high),
+            reward_1000=_early(cell, runs),
+            reward_last_quarter=float(_last_quarter(cell, runs.curves["reward"]).mean()),
+            gain=float(gain.mean()),
+            gain_lo=float(gain_low),
+            gain_hi=float(gain_high),
+            oracle_gap=gap.value,
+            oracle_gap_lo=gap.low,
+            oracle_gap_hi=gap.high,
+            oracle_share=share.value,
+            oracle_share_lo=share.low,
+            oracle_share_hi=share.high,
+            cross_fitted_gap=cross.value,
+            cross_fitted_gap_lo=cross.low,
+            cross_fitted_gap_hi=cross.high,
+            cross_fitted_share=float(gain.mean() / cross.value) if cross.low > 0 else np.nan,
+            ceiling=ceiling.value,
+            ceiling_lo=ceiling.low,
+            ceiling_hi=ceiling.high,
+            no_signal=int(not ceiling.low > 0),
+            ceiling_share=float(gain.mean() / given),
+            ceiling_share_lo=float(gain_low / given),
+            ceiling_share_hi=float(gain_high / given),
+            mixture_quality=float(np.interp(runs.totals["cost"].mean() / cell.rounds, *hull.T)),
+            stuck=_stuck(cell, runs, fixed),
+        )
+    return rows
+
+
+class _Value(NamedTuple):
+    value: float
+    low: float
+    high: float
+
+
+_NOTHING = _Value(np.nan, np.nan, np.nan)
+
+
+def _value(data: Mapping[str, Any] | None) -> _Value:
+    """A value of the references with its interval; NaN where there is none."""
+    if data is None:
+        return _NOTHING
+    return _Value(*(np.nan if data[name] is None else float(data[name]) for name in _Value._fields))
+
+
+def _share(gain: Array, gap: Array) -> _Value:
+    """A ratio of two means over seeds, (S,) each, with its interval from paired replicates."""
+    ratios = statistics.mean_replicates(gain) / statistics.mean_replicates(gap)
+    low, high = statistics.interval(ratios, len(gain))
+    return _Value(float(gain.mean() / gap.mean()), float(low), float(high))
+
+
+def _early(cell: Cell, runs: AgentRuns) -> float:
+    bins, rest = divmod(EARLY, cell.bin_rounds)
+    if rest or cell.rounds < EARLY:
+        return float("nan")
+    reward = runs.curves["reward"][:, :bins].sum(axis=1, dtype=np.float64) - runs.totals["pilot_charge"]
+    return float(reward.mean() / EARLY)
+
+
+def _last_quarter(cell: Cell, curve: Array) -> Array:
+    """(S,) mean per round of a curve over the last quarter of its bins (at least one)."""
+    bins = max(1, curve.shape[1] // 4)
+    rounds = cell.rounds - (curve.shape[1] - bins) * cell.bin_rounds
+    return np.asarray(curve[:, -bins:].sum(axis=1, dtype=np.float64) / rounds)
+
+
+def _stuck(cell: Cell, runs: AgentRuns, fixed: AgentRuns | None) -> float:
+    if fixed is None:
+        return float("nan")
+    one_arm = runs.arm_count.max(axis=1) * 2 > cell.rounds
+    worse = _last_quarter(cell, runs.curves["regret"]) > 1.1 * _last_quarter(cell, fixed.curves["regret"])
+    return float((one_arm & worse).mean())
