@@ -29,7 +29,6 @@ METRICS = (
     *("optimal", "fresh_reward", "fresh"),
 )
 """What is summed per curve bin. `optimal` counts rounds without regret, `fresh` rounds on a query not asked before."""
-_ACT, _UPDATE, _INIT, _FIT = 0, 1, 2, 3
 
 
 class Plan(NamedTuple):
@@ -87,15 +86,24 @@ class Tables(NamedTuple):
     cost_ends: Array
 
 
+class Keys(NamedTuple):
+    """Independent typed keys of one run, one for each of an agent's functions."""
+
+    init: Array
+    fit: Array
+    act: Array
+    update: Array
+
+
 class Seeds(NamedTuple):
     """What differs between the S runs of a block.
 
     Attributes:
-        key: (S,) typed keys, `agent_key(seed, name)`.
+        keys: (S,) each, `agent_keys(seed, name)`.
         hindsight: (S, K) mean expected reward of each arm over the seed's tape.
     """
 
-    key: Array
+    keys: Keys
     hindsight: Array
 
 
@@ -116,10 +124,25 @@ class Carry(NamedTuple):
     arm_count: Array
 
 
-class Bins(NamedTuple):
-    """Sums over each curve bin of a chunk, per seed: `sums` maps METRICS to (bins,), `arms` is (bins, K) int32."""
+class Rounds(NamedTuple):
+    """What a chunk of L rounds is played with.
 
-    sums: dict[str, Array]
+    Attributes:
+        number: (L,) int32, the round; unbatched under the driver.
+        tape: (S, L) int32 each, padded with zeros after the horizon.
+        act, update: (S, L) typed keys.
+    """
+
+    number: Array
+    tape: Tape
+    act: Array
+    update: Array
+
+
+class Bins(NamedTuple):
+    """Sums over each curve bin of a chunk, per seed: `sums` (bins, METRICS) float32, `arms` (bins, K) int32."""
+
+    sums: Array
     arms: Array
 
 
@@ -131,9 +154,10 @@ class Trace(NamedTuple):
     regret: Array
 
 
-def agent_key(seed: int, name: str) -> Array:
-    """`fold_in(key(seed), stable hash of the agent's name)`: independent of the other agents in a comparison."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+def agent_keys(seed: int, name: str) -> Keys:
+    """From `fold_in(key(seed), stable hash of the agent's name)`: independent of the other agents in a comparison."""
+    own = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return Keys(*(jax.random.fold_in(own, i) for i in range(len(Keys._fields))))
 
 
 def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0) -> Tables:
@@ -168,20 +192,28 @@ def hindsight(bandit: Bandit, schedule: Schedule, seed: int, chunk: int = 1 << 1
 def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[int], name: str) -> Seeds:
     """Keys and hindsight of a block of seeds; `schedules` holds one per seed (pilots leave the tape seed by seed)."""
     return Seeds(
-        key=jnp.stack([agent_key(seed, name) for seed in seeds]),
+        keys=jax.tree.map(lambda *keys: jnp.stack(keys), *(agent_keys(seed, name) for seed in seeds)),
         hindsight=jnp.asarray(
             np.stack([hindsight(bandit, schedule, seed) for schedule, seed in zip(schedules, seeds, strict=True)])
         ),
     )
 
 
-def chunk_tapes(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int], chunk: int) -> Tape:
-    """(S, chunk_rounds) tapes of one chunk, padded with zeros after the horizon."""
-    start = chunk * plan.chunk_rounds
-    length = min(plan.chunk_rounds, plan.horizon - start)
-    parts = [tape(schedule, seed, start, length) for schedule, seed in zip(schedules, seeds, strict=True)]
+def make_rounds(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int], keys: Keys, chunk: int) -> Rounds:
+    """The rounds of one chunk: tapes drawn in NumPy, and keys derived once here for every agent's program to read."""
+    first = chunk * plan.chunk_rounds
+    length = min(plan.chunk_rounds, plan.horizon - first)
+    parts = [tape(schedule, seed, first, length) for schedule, seed in zip(schedules, seeds, strict=True)]
     padding = ((0, 0), (0, plan.chunk_rounds - length))
-    return Tape(*(jnp.asarray(np.pad(np.stack(rows), padding)) for rows in zip(*parts, strict=True)))
+    played = Tape(*(jnp.asarray(np.pad(np.stack(rows), padding)) for rows in zip(*parts, strict=True)))
+    number = first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)
+    return Rounds(number, played, _fold_in(keys.act, number), _fold_in(keys.update, number))
+
+
+@jax.jit
+def _fold_in(keys: Array, numbers: Array) -> Array:
+    """(S, L) typed keys, `fold_in(keys[s], numbers[t])`."""
+    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, numbers)
 
 
 def logged(bandit: Bandit, queries: Array, draw: Array, phase: int = 0) -> Logged:
@@ -208,11 +240,11 @@ def start(agent: Agent, abreast: int, tables: Tables, seeds: Seeds, pilot: tuple
     queries, _ = tables.bandit.context.shape
     arms = tables.bandit.mask.shape[-1]
 
-    def one(args: tuple[Array, tuple[Array, Array] | None]) -> Carry:
-        key, log = args
-        state = agent.init(jax.random.fold_in(key, _INIT))
+    def one(args: tuple[Keys, tuple[Array, Array] | None]) -> Carry:
+        keys, log = args
+        state = agent.init(keys.init)
         if agent.fit is not None and log is not None:
-            state = agent.fit(jax.random.fold_in(key, _FIT), state, logged(tables.bandit, *log))
+            state = agent.fit(keys.fit, state, logged(tables.bandit, *log))
         return Carry(
             state=state,
             query_reward=jnp.zeros(queries, jnp.float32),
@@ -221,7 +253,7 @@ def start(agent: Agent, abreast: int, tables: Tables, seeds: Seeds, pilot: tuple
             arm_count=jnp.zeros(arms, jnp.int32),
         )
 
-    return jax.lax.map(one, (seeds.key, pilot), batch_size=abreast)
+    return _map(one, (seeds.keys, pilot), abreast)  # type: ignore[no-any-return]
 
 
 def _map(function: Callable[..., Any], args: Any, abreast: int) -> Any:
@@ -234,7 +266,7 @@ def _map(function: Callable[..., Any], args: Any, abreast: int) -> Any:
 
 @partial(jax.jit, static_argnames=("agent", "plan", "trace"), donate_argnames=("carry",))
 def advance(
-    agent: Agent, plan: Plan, tables: Tables, seeds: Seeds, carry: Carry, tapes: Tape, first: Array, trace: bool = False
+    agent: Agent, plan: Plan, tables: Tables, seeds: Seeds, carry: Carry, rounds: Rounds, trace: bool = False
 ) -> tuple[Carry, Bins, Trace | None]:
     """Plays one chunk for S seeds.
 
@@ -244,54 +276,48 @@ def advance(
         tables: shared by all seeds.
         seeds: keys and hindsight, (S, ...).
         carry: as returned by `start` or the last `advance`; donated.
-        tapes: (S, chunk_rounds) int32 each.
-        first: () int32, the round at which the chunk begins.
+        rounds: as made by `make_rounds`.
         trace: also return every action, reward and regret, (S, chunk_rounds).
 
     Returns:
         The carry, the chunk's curve bins (S, chunk_bins, ...), and the trace or None.
     """
-    rounds = (first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)).reshape(plan.chunk_bins, plan.bin_rounds)
 
-    def one_seed(args: tuple[Seeds, Carry, Tape]) -> tuple[Carry, Bins, Trace | None]:
-        mine, own, played = args
-        folded = jax.tree.map(lambda x: x.reshape(plan.chunk_bins, plan.bin_rounds), played)
+    def by_bin(x: Array) -> Array:
+        return x.reshape(plan.chunk_bins, plan.bin_rounds)
 
-        def one_bin(own: Carry, xs: tuple[Array, Tape]) -> tuple[Carry, tuple[Bins, Trace | None]]:
-            numbers, part = xs
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(mine.key, numbers)
-            zero = {name: jnp.zeros((), jnp.float32) for name in METRICS}
-            before = own.arm_count
+    def one_seed(args: tuple[Array, Carry, tuple[Tape, Array, Array]]) -> tuple[Carry, Bins, Trace | None]:
+        hindsight, own, mine = args
 
-            def one_round(
-                running: tuple[Carry, dict[str, Array]], xs: tuple[Array, Array, Tape]
-            ) -> tuple[tuple[Carry, dict[str, Array]], Trace | None]:
+        def one_bin(own: Carry, part: tuple[Array, Any]) -> tuple[Carry, tuple[Bins, Trace | None]]:
+            def one_round(running: tuple[Carry, Array], now: Any) -> tuple[tuple[Carry, Array], Trace | None]:
                 own, sums = running
-                number, key, now = xs
-                own, values, seen = play(agent, tables, mine, own, number, key, now, number < plan.horizon)
-                return (own, {name: sums[name] + values[name] for name in METRICS}), seen if trace else None
+                own, values, seen = play(agent, tables, hindsight, own, Rounds(now[0], *now[1]), plan.horizon)
+                return (own, sums + values), seen if trace else None
 
-            (own, sums), seen = jax.lax.scan(one_round, (own, zero), (numbers, keys, part))
+            before = own.arm_count
+            (own, sums), seen = jax.lax.scan(one_round, (own, jnp.zeros(len(METRICS), jnp.float32)), part)
             return own, (Bins(sums, own.arm_count - before), seen)
 
-        own, (bins, seen) = jax.lax.scan(one_bin, own, (rounds, folded))
+        own, (bins, seen) = jax.lax.scan(one_bin, own, (by_bin(rounds.number), jax.tree.map(by_bin, mine)))
         return own, bins, None if seen is None else jax.tree.map(jnp.ravel, seen)
 
-    return _map(one_seed, (seeds, carry, tapes), plan.abreast)  # type: ignore[no-any-return]
+    mapped = (seeds.hindsight, carry, (rounds.tape, rounds.act, rounds.update))
+    return _map(one_seed, mapped, plan.abreast)  # type: ignore[no-any-return]
 
 
 def play(
-    agent: Agent, tables: Tables, mine: Seeds, own: Carry, number: Array, key: Array, now: Tape, counts: Array
-) -> tuple[Carry, dict[str, Array], Trace]:
+    agent: Agent, tables: Tables, hindsight: Array, own: Carry, now: Rounds, horizon: int
+) -> tuple[Carry, Array, Trace]:
     """One round of one seed: look up, act, look up, update, add up. Rounds after the horizon do not count."""
     bandit = tables.bandit
-    query, draw, phase = now
+    query, draw, phase = now.tape
     context, mask = bandit.context[query], bandit.mask[phase, query]
     privileged = None
     if agent.privileged:
-        privileged = Privileged(bandit.expected[phase, query], mine.hindsight, tables.elsewhere[tables.fold[query]])
-    seen = Observation(number, context, mask, bandit.preference[phase], bandit.prices[phase], privileged)
-    action = agent.act(jax.random.fold_in(key, _ACT), own.state, seen).action
+        privileged = Privileged(bandit.expected[phase, query], hindsight, tables.elsewhere[tables.fold[query]])
+    seen = Observation(now.number, context, mask, bandit.preference[phase], bandit.prices[phase], privileged)
+    action = agent.act(now.act, own.state, seen).action
 
     variant = bandit.variant[phase]
     reward, cost = bandit.reward[phase, query, draw, action], bandit.cost[variant, query, draw, action]
@@ -301,24 +327,18 @@ def play(
         for name, table in bandit.channels._asdict().items()
     }
     state = agent.update(
-        jax.random.fold_in(key, _UPDATE),
+        now.update,
         own.state,
-        Feedback(number, context, mask, seen.preference, seen.prices, action, reward, cost, **back),
+        Feedback(now.number, context, mask, seen.preference, seen.prices, action, reward, cost, **back),
     )
 
+    counts = now.number < horizon
     weight = counts.astype(jnp.float32)
     fresh = weight * (own.query_count[query] == 0)
-    values = {
-        "reward": weight * reward,
-        "regret": weight * regret,
-        "cost": weight * cost,
-        "optimal": weight * (regret == 0),
-        "fresh_reward": fresh * reward,
-        "fresh": fresh,
-    } | {
-        name: weight * (0.0 if back[name] is None else back[name])
-        for name in ("quality", "dollars", "eflops", "tokens", "latency")
-    }
+    values = {"reward": reward, "regret": regret, "cost": cost, "optimal": regret == 0} | back
+    counted = [values.get(name) for name in METRICS[:-2]]
+    summed = jnp.stack([jnp.float32(0.0 if value is None else value) for value in counted])
+    summed = jnp.concatenate([weight * summed, jnp.stack([fresh * reward, fresh])])
     low, high = tables.cost_ends
     place = (jnp.log(cost) - low) / jnp.maximum(high - low, 1e-6) * HISTOGRAM
     one = counts.astype(jnp.int32)
@@ -329,7 +349,7 @@ def play(
         cost_histogram=own.cost_histogram.at[jnp.clip(place, 0, HISTOGRAM - 1).astype(jnp.int32)].add(one),
         arm_count=own.arm_count.at[action].add(one),
     )
-    return own, values, Trace(action, reward, regret)
+    return own, summed, Trace(action, reward, regret)
 
 
 def median_cost(histogram: NDArray[Any], ends: Sequence[float]) -> NDArray[np.float64]:

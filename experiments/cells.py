@@ -127,9 +127,9 @@ def all_games(config: Config) -> list[tuple[CellKey, Callable[[], Game]]]:
     ]
 
 
-def make_spec(world: World, context: str | None, cost_channel: str, horizon: int) -> Spec:
+def make_spec(world: World, context: str | None, preference: PreferenceConfig, horizon: int) -> Spec:
     """What agents may know in advance: sizes, arm features, list costs, and the models' sizes as a prior."""
-    expected = getattr(world.expected, cost_channel)
+    expected = getattr(world.expected, preference.cost_channel)
     cost = np.zeros(len(world.catalog)) if expected is None else expected.mean(axis=0, dtype=np.float64)
     return Spec(
         arms=len(world.catalog),
@@ -143,6 +143,8 @@ def make_spec(world: World, context: str | None, cost_channel: str, horizon: int
         list_quality=_public_strength(world, cost),
         channels=tuple(world.channels.present()),
         horizon=horizon,
+        transform=preference.transform,
+        ends=preference.ends or world.cost_ends.get(preference.cost_channel, (0.0, 1.0)),
     )
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from experiments import store
-from experiments.config import AgentConfig, Config, ConfigError, load_config, parse_config
+from experiments.config import AgentConfig, ConfigError, load_config, parse_config
 from experiments.results import Cell
 
 CONFIGS = Path("paper_configs")
@@ -117,7 +117,7 @@ def show_list() -> int:
         console.print()
 
     show("agents", ((name, _first_line(factory)) for name, factory in AGENTS.items()))
-    show("worlds", worlds.WORLDS.items())
+    show("worlds", ((name, entry.summary) for name, entry in worlds.WORLDS.items()))
     show("scenarios", ((name, _first_line(scenario)) for name, scenario in SCENARIOS.items()))
     show("configs", _configs())
     return 0
@@ -164,7 +164,7 @@ def _own_agent(text: str) -> tuple[str, Callable[..., object]]:
 
 
 def _enable_compilation_cache() -> None:
-    """Compiled programs outlive the process, so that a second run starts at once (JAX_COMPILATION_CACHE_DIR moves it)."""
+    """Compiled programs outlive the process: a second run starts at once. JAX_COMPILATION_CACHE_DIR moves them."""
     import jax
 
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -24,7 +24,7 @@ from agents.agent import Agent
 from agents.rollout import METRICS, Bins, Carry, Plan
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
 from experiments.config import Config
-from experiments.results import AgentRuns, Array, Cell
+from experiments.results import AgentRuns, Array, Cell, CellKey
 from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
 
 CURVES = ("reward", "regret", "quality", "cost")
@@ -103,10 +103,9 @@ class Runner:
         self.block = min(config.block, config.seeds)
         self.blocks = -(-config.seeds // self.block)
         self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
-        for world in config.worlds:
-            for preference in config.preferences:
-                for part in config.agents:
-                    self._agent(part.name, world.name, preference.cost_channel)
+        for key, _ in self.games:
+            for part in config.agents:
+                self._agent(part.name, key)
 
     def units(self) -> list[Unit]:
         """All work units, cell by cell."""
@@ -209,22 +208,25 @@ class Runner:
     def _context(self, world: str) -> str | None:
         return next(part.context for part in self.config.worlds if part.name == world)
 
-    def _agent(self, name: str, world: str, cost_channel: str) -> Agent:
-        """The agent of a config entry on a world; one object per (agent, world, cost channel), so it compiles once."""
+    def _agent(self, name: str, key: CellKey) -> Agent:
+        """The agent of a config entry in a cell; cells that differ in numbers only share it, so it compiles once."""
+        world = next(part for part in self.config.worlds if part.name == key.world)
+        preference = next(part for part in self.config.preferences if part.name == key.preference)
+        known = (name, key.world, preference.cost_channel, preference.transform, preference.ends)
         with self._lock:
-            if (name, world, cost_channel) not in self._agents:
+            if known not in self._agents:
                 place = [part.name for part in self.config.agents].index(name)
-                loaded = load_world(next(w for w in self.config.worlds if w.name == world), "worlds")
-                spec = make_spec(loaded, self._context(world), cost_channel, self.config.rounds)
-                self._agents[name, world, cost_channel] = make_agent(
+                loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
+                spec = make_spec(loaded, world.context, preference, self.config.rounds)
+                self._agents[known] = make_agent(
                     self.config.agents[place], spec, f"agents[{place}] ({name!r})", self._extra
                 )
-            return self._agents[name, world, cost_channel]
+            return self._agents[known]
 
     def _plan(self, name: str) -> Plan:
-        """Static sizes; seeds abreast follow from the agent on the first world."""
+        """Static sizes; seeds abreast follow from the agent in the first cell."""
         part = next(part for part in self.config.agents if part.name == name)
-        agent = self._agent(name, self.config.worlds[0].name, self.config.preferences[0].cost_channel)
+        agent = self._agent(name, self.games[0][0])
         abreast = rollout.seeds_abreast(agent, self.block, part.abreast)
         return rollout.make_plan(self.config.rounds, abreast, self.config.bins, max(1, CHUNK // self.block))
 
@@ -232,7 +234,7 @@ class Runner:
         """Plays one unit and writes it."""
         with self._lock:
             made = game()
-        agent = self._agent(unit.agent, unit.cell.world, made.reward.cost_channel)
+        agent = self._agent(unit.agent, unit.cell)
         plan = self._plan(unit.agent)
         first = self.config.first_seed + unit.block * self.block
         seeds = list(range(first, first + self.block))
@@ -247,8 +249,8 @@ class Runner:
         carry: Carry = start(made.tables, blocks, pilot)
         bins: list[Bins] = []
         for chunk in range(plan.chunks):
-            tapes = rollout.chunk_tapes(plan, schedules, seeds, chunk)
-            args = (made.tables, blocks, carry, tapes, jnp.int32(chunk * plan.chunk_rounds))
+            rounds = rollout.make_rounds(plan, schedules, seeds, blocks.keys, chunk)
+            args = (made.tables, blocks, carry, rounds)
             step = self._compile(unit.agent, rollout.advance, (agent, plan), args)
             if self._stop.is_set():
                 raise InterruptedRunError
@@ -256,10 +258,10 @@ class Runner:
             carry, part, _ = jax.block_until_ready(step(*args))
             bins.append(jax.tree.map(np.asarray, part))
             self.clock.add(self.clock.run, unit.agent, time.perf_counter() - begin)
-            rounds = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block
+            played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block
             with self.clock.lock:
-                self.clock.rounds[unit.agent] += rounds
-            progress.advance(rounds, f"{unit.cell.label} · {unit.agent}")
+                self.clock.rounds[unit.agent] += played
+            progress.advance(played, f"{unit.cell.label} · {unit.agent}")
         kept = min(self.block, self.config.first_seed + self.config.seeds - first)
         prices = np.array(
             [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in seeds[:kept]], np.float64
@@ -296,15 +298,15 @@ CHUNK = 1 << 16
 
 def _reduce(carry: Carry, bins: list[Bins], plan: Plan, game: Game, prices: Array, kept: int) -> AgentRuns:
     """Chunks and carry to the runs of the first `kept` seeds, in float64 where sums are long."""
-    sums = {name: np.concatenate([part.sums[name] for part in bins], axis=1)[:kept, : plan.bins] for name in METRICS}
-    totals = {name: sums[name].sum(axis=1, dtype=np.float64) for name in METRICS}
+    sums = np.concatenate([part.sums for part in bins], axis=1)[:kept, : plan.bins]
+    totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))
     ends = np.asarray(game.tables.cost_ends)
     totals["cost_median"] = rollout.median_cost(carry.cost_histogram[:kept], ends)
     totals["pilot_cost"], totals["pilot_charge"] = prices.T
     arms = np.concatenate([part.arms for part in bins], axis=1)[:kept, : plan.bins]
     return AgentRuns(
         totals=totals,
-        curves={name: sums[name] for name in CURVES},
+        curves={name: sums[..., METRICS.index(name)] for name in CURVES},
         arms=arms.sum(axis=0, dtype=np.int64),
         arm_count=carry.arm_count[:kept],
         query_reward=carry.query_reward[:kept],
