@@ -67,8 +67,13 @@ def stationary(world: World, reward: Reward) -> Scenario:
 
 
 def price_change(world: World, reward: Reward, model: str | None = None, factor: float = 0.1) -> Scenario:
-    """One model (the strongest) changes its price by `factor` in the middle third. Cost is in dollars."""
-    reward = replace(reward, cost_channel="dollars")
+    """One model (the strongest) changes its price by `factor` in the middle third.
+
+    Raises:
+        ValueError: if the reward prices eFLOPs, which no price list changes.
+    """
+    if reward.cost_channel != "dollars":
+        raise ValueError(f"price_change needs cost_channel='dollars', the reward prices {reward.cost_channel}")
     normal = Phase(reward)
     return Scenario(
         "price_change", (normal, Phase(reward, price={model or strongest_model(world): factor}), normal), THIRDS
