@@ -125,13 +125,15 @@ def show_list() -> int:
 
 def _write_outputs(root: Path, cells: list[Cell], console: Console) -> None:
     from experiments import tables
+    from experiments.analysis import analyse
     from experiments.report import write_report
 
     manifest = store.read_json(root / "manifest.json")
-    tables.write_tables(root, cells)
-    write_report(cells, manifest, root / "report.html")
-    for cell in cells:
-        console.print(tables.ranked_table(cell))
+    analyses = analyse(cells)
+    tables.write_tables(root, analyses)
+    write_report(analyses, manifest, root / "report.html")
+    for analysis in analyses:
+        console.print(tables.ranked_table(analysis, console.width))
 
 
 def _configs() -> Iterable[tuple[str, str]]:

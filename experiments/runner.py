@@ -200,13 +200,12 @@ class Runner:
                     bin_rounds=plan.bin_rounds,
                     seeds=self.seeds,
                     agents=agents,
-                    references=references(made.world, made.scenario, made.bandit, self._context(key.world)),
+                    references=references(
+                        made.world, made.scenario, made.bandit, made.schedule, np.asarray(made.tables.fold)
+                    ),
                 )
             )
         return cells
-
-    def _context(self, world: str) -> str | None:
-        return next(part.context for part in self.config.worlds if part.name == world)
 
     def _agent(self, name: str, key: CellKey) -> Agent:
         """The agent of a config entry in a cell; cells that differ in numbers only share it, so it compiles once."""
