@@ -9,7 +9,9 @@ from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privilege
 from agents.decomposed import decomposed_linucb, decomposed_thompson
 from agents.greedy import epsilon_greedy, greedy
 from agents.hierarchical import hierarchical_logit_thompson
+from agents.knn import knn
 from agents.linear import linear_thompson, linear_thompson_shared, linucb, linucb_arm_only, linucb_shared
+from agents.neural_linear import neural_linear_thompson, neural_linear_ucb
 from agents.pilot import pilot_then_best
 from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
 from agents.wrappers import explore, warm_up
@@ -21,9 +23,10 @@ AGENTS: Mapping[str, Factory] = MappingProxyType(
         factory.__name__: factory
         for factory in (
             *(oracle, best_fixed, fixed_elsewhere, strongest, cheapest, fixed, random),
-            *(greedy, epsilon_greedy),
+            *(greedy, epsilon_greedy, knn),
             *(linucb, linucb_shared, linucb_arm_only, linear_thompson, linear_thompson_shared),
             *(decomposed_linucb, decomposed_thompson, hierarchical_logit_thompson, pilot_then_best),
+            *(neural_linear_ucb, neural_linear_thompson),
         )
     }
 )
@@ -49,11 +52,14 @@ __all__ = [
     "fixed_elsewhere",
     "greedy",
     "hierarchical_logit_thompson",
+    "knn",
     "linear_thompson",
     "linear_thompson_shared",
     "linucb",
     "linucb_arm_only",
     "linucb_shared",
+    "neural_linear_thompson",
+    "neural_linear_ucb",
     "oracle",
     "pilot_then_best",
     "random",

@@ -1,0 +1,106 @@
+"""k-nearest-neighbour routing: what past rounds on similar queries returned."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from agents.agent import Agent, Choice, Feedback, Observation, Spec
+from agents.choosing import pick_best, real
+from agents.fusion import unit_features
+from agents.wrappers import explore, warm_up
+
+
+class Memory(NamedTuple):
+    """A ring of the last N rounds.
+
+    Attributes:
+        context: (N, D); action: (N,) int32, -1 where empty; reward: (N,).
+        total, plays: (K,) sums over all rounds.
+    """
+
+    context: Array
+    action: Array
+    reward: Array
+    total: Array
+    plays: Array
+
+
+def knn(
+    spec: Spec,
+    neighbours: int = 50,
+    strength: float | Array = 2.0,
+    joint: bool = False,
+    epsilon: float | Array = 0.05,
+    decay: float | Array = 0.0,
+    memory: int | None = None,
+    warmup: int = 0,
+) -> Agent:
+    """k-NN: each arm's mean reward among the nearest past rounds, with epsilon exploration.
+
+    By query (the default): the k rounds whose contexts are nearest (Euclidean), whatever their arm; an arm's estimate
+    is their mean reward on that arm, shrunk towards the arm's overall mean as if `strength` more of them had returned
+    it (and that mean towards the mean of all rounds), because few of k neighbours played any one arm. Jointly: the k
+    past (query, arm) pairs nearest to each (query, this arm) pair, arms apart by their features; no shrinkage.
+
+    Args:
+        spec: sizes, and arm features for `joint`.
+        neighbours: k.
+        strength: pseudo-counts of the shrinkage.
+        joint: neighbours among (query, arm) pairs.
+        epsilon: share of random arms, `epsilon / (1 + decay t)`.
+        decay: >= 0, per round.
+        memory: N, rounds kept (None: the horizon, at most 4096).
+        warmup: rounds of uniformly random arms.
+    """
+    size = min(spec.horizon, 4096) if memory is None else memory
+    count = min(neighbours, size)
+    arms = real(unit_features(spec.features))
+    apart = jnp.sum((arms[:, None] - arms) ** 2, axis=-1)
+
+    def init(key: Array) -> Memory:
+        return Memory(
+            real(jnp.zeros((size, spec.context))),
+            jnp.full(size, -1, jnp.int32),
+            real(jnp.zeros(size)),
+            real(jnp.zeros(spec.arms)),
+            real(jnp.zeros(spec.arms)),
+        )
+
+    def means(state: Memory) -> Array:
+        overall = state.total.sum() / jnp.maximum(state.plays.sum(), 1.0)
+        return (state.total + real(strength) * overall) / jnp.maximum(state.plays + real(strength), 1e-6)
+
+    def by_query(state: Memory, distance: Array) -> Array:
+        nearness, place = lax.top_k(-distance, count)
+        weight = real(nearness > -jnp.inf)
+        arm = jnp.where(nearness > -jnp.inf, state.action[place], 0)
+        total = jnp.zeros(spec.arms, weight.dtype).at[arm].add(weight * state.reward[place])
+        plays = jnp.zeros(spec.arms, weight.dtype).at[arm].add(weight)
+        return (total + real(strength) * means(state)) / jnp.maximum(plays + real(strength), 1e-6)
+
+    def by_pair(state: Memory, distance: Array) -> Array:
+        nearness, place = lax.top_k(-(distance + apart[:, state.action]), count)
+        weight = real(nearness > -jnp.inf)
+        return (weight * state.reward[place]).sum(axis=-1) / jnp.maximum(weight.sum(axis=-1), 1.0)
+
+    def act(key: Array, state: Memory, observation: Observation) -> Choice:
+        distance = jnp.sum((state.context - real(observation.context)) ** 2, axis=-1)
+        distance = jnp.where(state.action >= 0, distance, jnp.inf)
+        scores = by_pair(state, distance) if joint else by_query(state, distance)
+        return pick_best(key, scores, observation.mask)
+
+    def update(key: Array, state: Memory, feedback: Feedback) -> Memory:
+        place = feedback.round % size
+        arm, reward = feedback.action, real(feedback.reward)
+        return Memory(
+            lax.dynamic_update_index_in_dim(state.context, real(feedback.context), place, 0),
+            lax.dynamic_update_index_in_dim(state.action, arm, place, 0),
+            lax.dynamic_update_index_in_dim(state.reward, reward, place, 0),
+            state.total.at[arm].add(reward),
+            state.plays.at[arm].add(1.0),
+        )
+
+    return warm_up(explore(Agent(init, act, update), epsilon, decay), warmup)

@@ -1,0 +1,234 @@
+"""Neural-linear bandits: a network learns the features, Bayesian linear regression on its last layer explores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jax.scipy.linalg import solve_triangular
+
+from agents.agent import Agent, Choice, Feedback, Observation, Spec
+from agents.choosing import Stream, pick_best, pick_sampled, real, stream
+from agents.posterior import Gaussian
+from agents.regression import Disjoint, Regression, disjoint
+from agents.wrappers import warm_up
+
+
+class Replay(NamedTuple):
+    """A ring of the last N rounds: context (N, D), action (N,) int32 (-1 where empty), reward (N,)."""
+
+    context: Array
+    action: Array
+    reward: Array
+
+
+class State(NamedTuple):
+    """Network parameters, optimiser state, the posteriors of the arms on its features, and the rounds replayed."""
+
+    params: Any
+    optimiser: Any
+    belief: Disjoint
+    replay: Replay
+
+
+class Network(nn.Module):
+    """Hidden layers, normalised features z, and one linear head per arm.
+
+    The features have length one and a constant is appended, so the bonus of an arm without data is the same for all
+    queries, and the same after retraining.
+    """
+
+    arms: int
+    hidden: tuple[int, ...]
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        """(..., D) -> features (..., features + 1) and predicted rewards (..., K)."""
+        dtype = jnp.result_type(float)
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width, param_dtype=dtype)(x))
+        x = nn.Dense(self.features, param_dtype=dtype)(x)
+        x = x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-6)
+        z = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)
+        return z, nn.Dense(self.arms, use_bias=False, param_dtype=dtype)(z)
+
+
+def neural_linear_ucb(
+    spec: Spec,
+    alpha: float | Array = 0.3,
+    ridge: float | Array = 0.25,
+    hidden: tuple[int, ...] = (32,),
+    features: int = 16,
+    every: int = 50,
+    steps: int = 20,
+    batch: int = 64,
+    rate: float | Array = 3e-3,
+    replay: int | None = None,
+    warmup: int = 0,
+) -> Agent:
+    """Neural-linear UCB: LinUCB per arm on the last layer of a network that is retrained as rounds go by.
+
+    Features and schedule as in neural-linear Thompson sampling (Riquelme, Tucker and Snoek 2018), the bonus as in
+    LinUCB. Every `every` rounds the network takes `steps` Adam steps on the squared error of the played arm's reward
+    over the replayed rounds, and all posteriors are rebuilt from them in the new features; rounds that have left the
+    replay are forgotten then.
+
+    Args:
+        spec: sizes.
+        alpha: width of the bonus.
+        ridge: prior precision of each weight of the last layer.
+        hidden: widths of the hidden layers.
+        features: width of the last layer.
+        every: rounds between retrainings.
+        steps: Adam steps per retraining.
+        batch: rounds per step, drawn with replacement.
+        rate: Adam's learning rate.
+        replay: N, rounds kept (None: the horizon, at most 4096).
+        warmup: rounds of uniformly random arms.
+    """
+
+    def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:
+        mean, deviation = model.predict(belief, z, observation.round)
+        return pick_best(key, mean + real(alpha) * deviation, observation.mask)
+
+    agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay)
+    return warm_up(agent, warmup)
+
+
+def neural_linear_thompson(
+    spec: Spec,
+    scale: float | Array = 0.3,
+    ridge: float | Array = 0.25,
+    hidden: tuple[int, ...] = (32,),
+    features: int = 16,
+    every: int = 50,
+    steps: int = 20,
+    batch: int = 64,
+    rate: float | Array = 3e-3,
+    replay: int | None = None,
+    propensity_draws: int = 0,
+    warmup: int = 0,
+) -> Agent:
+    """Neural-linear Thompson sampling: posterior draws on the last layer of a network retrained as rounds go by.
+
+    Riquelme, Tucker and Snoek (2018), with a fixed noise scale instead of an inverse-gamma prior. Schedule and other
+    arguments as in `neural_linear_ucb`.
+
+    Args:
+        spec: sizes.
+        scale: standard deviation of the observation noise that the posterior assumes.
+        ridge: prior precision of each weight of the last layer.
+        hidden: widths of the hidden layers.
+        features: width of the last layer.
+        every: rounds between retrainings.
+        steps: Adam steps per retraining.
+        batch: rounds per step, drawn with replacement.
+        rate: Adam's learning rate.
+        replay: N, rounds kept (None: the horizon, at most 4096).
+        propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
+        warmup: rounds of uniformly random arms.
+    """
+
+    def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:
+        def sample(name: Stream, *shape: int) -> Array:
+            return model.sample(stream(key, name), belief, z, observation.round, real(scale), shape)
+
+        draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
+        return pick_sampled(sample(Stream.POSTERIOR), observation.mask, draws)
+
+    agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay)
+    return warm_up(agent, warmup)
+
+
+def _neural_linear(
+    spec: Spec,
+    choose: Callable[[Array, Regression, Disjoint, Array, Observation], Choice],
+    ridge: float | Array,
+    hidden: tuple[int, ...],
+    features: int,
+    every: int,
+    steps: int,
+    batch: int,
+    rate: float | Array,
+    replay: int | None,
+) -> Agent:
+    size = min(spec.horizon, 4096) if replay is None else replay
+    network = Network(spec.arms, hidden, features)
+    optimiser = optax.flatten(optax.adam(rate))  # one vector: fewer, larger operations
+    dim = features + 1
+    model = disjoint(spec.arms, dim, ridge)
+
+    def forward(params: Any, x: Array) -> tuple[Array, Array]:
+        out: tuple[Array, Array] = network.apply(params, x)  # type: ignore[assignment]
+        return out
+
+    def init(key: Array) -> State:
+        params = network.init(stream(key, Stream.NETWORK), real(jnp.zeros(spec.context)))
+        empty = Replay(real(jnp.zeros((size, spec.context))), jnp.full(size, -1, jnp.int32), real(jnp.zeros(size)))
+        return State(params, optimiser.init(params), model.init(), empty)
+
+    def act(key: Array, state: State, observation: Observation) -> Choice:
+        z, _ = forward(state.params, real(observation.context))
+        return choose(key, model, state.belief, z, observation)
+
+    def loss(params: Any, rounds: Replay) -> Array:
+        _, heads = forward(params, rounds.context)
+        predicted = jnp.take_along_axis(heads, jnp.maximum(rounds.action, 0)[:, None], axis=1)[:, 0]
+        return jnp.mean(jnp.where(rounds.action >= 0, (predicted - rounds.reward) ** 2, 0.0))
+
+    def rebuild(params: Any, rounds: Replay) -> Disjoint:
+        """All posteriors from the replayed rounds in the network's features."""
+        z, _ = forward(params, rounds.context)
+        z = z * (rounds.action >= 0)[:, None]
+        eye = jnp.eye(dim, dtype=z.dtype) * real(ridge)
+        arm = jnp.maximum(rounds.action, 0)
+        precision = jnp.broadcast_to(eye, (spec.arms, dim, dim)).at[arm].add(z[:, :, None] * z[:, None, :])
+        moment = jnp.zeros((spec.arms, dim), z.dtype).at[arm].add(z * rounds.reward[:, None])
+        lower = jnp.linalg.cholesky(precision)
+        root = solve_triangular(lower, jnp.broadcast_to(jnp.eye(dim, dtype=z.dtype), lower.shape), lower=True)
+        half = jnp.einsum("kij,kj->ki", root, moment)
+        return Disjoint(Gaussian(jnp.einsum("kji,kj->ki", root, half), root), None)
+
+    def retrain(key: Array, state: State, rounds: Replay, filled: Array) -> tuple[Any, Any, Disjoint]:
+        drawn = (jax.random.uniform(key, (steps, batch)) * filled).astype(jnp.int32)
+
+        def step(carry: tuple[Any, Any], rows: Array) -> tuple[tuple[Any, Any], None]:
+            params, moments = carry
+            gradient = jax.grad(loss)(params, jax.tree.map(lambda a: a[rows], rounds))
+            updates, moments = optimiser.update(gradient, moments)
+            return (optax.apply_updates(params, updates), moments), None
+
+        (params, moments), _ = lax.scan(step, (state.params, state.optimiser), drawn)
+        return params, moments, rebuild(params, rounds)
+
+    def update(key: Array, state: State, feedback: Feedback) -> State:
+        x, reward, now = real(feedback.context), real(feedback.reward), feedback.round
+        z, _ = forward(state.params, x)
+        belief = model.observe(state.belief, z, feedback.action, reward, now)
+        rounds = Replay(
+            *(
+                lax.dynamic_update_index_in_dim(part, new, now % size, 0)
+                for part, new in zip(state.replay, (x, feedback.action, reward), strict=True)
+            )
+        )
+        # Only what changes goes through the branch, and flat: LAPACK's column-major results would otherwise set the
+        # memory order of the whole state, which every round would then transpose.
+        learned = (state.params, state.optimiser, belief)
+        flat = lax.cond(
+            now % every == every - 1,
+            lambda: _flat(retrain(stream(key, Stream.BATCHES), state, rounds, jnp.minimum(now + 1, size))),
+            lambda: _flat(learned),
+        )
+        return State(*jax.tree.map(lambda new, old: new.reshape(old.shape), flat, learned), rounds)
+
+    return Agent(init, act, update, abreast=32)
+
+
+def _flat(tree: Any) -> Any:
+    return jax.tree.map(jnp.ravel, tree)
