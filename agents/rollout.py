@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
 from agents.agent import Agent, Feedback, Logged, Observation, Privileged, State
@@ -234,26 +235,52 @@ def logged(bandit: Bandit, queries: Array, draw: Array, phase: int = 0) -> Logge
     )
 
 
-@partial(jax.jit, static_argnames=("agent", "abreast"))
-def start(agent: Agent, abreast: int, tables: Tables, seeds: Seeds, pilot: tuple[Array, Array] | None = None) -> Carry:
+@partial(jax.jit, static_argnames=("agent", "abreast", "mesh"))
+def start(
+    agent: Agent,
+    abreast: int,
+    tables: Tables,
+    seeds: Seeds,
+    pilot: tuple[Array, Array] | None = None,
+    mesh: Mesh | None = None,
+) -> Carry:
     """The carry of S seeds before the first round; `pilot` is (queries, draws), (S, n) int32 each, for `agent.fit`."""
     queries, _ = tables.bandit.context.shape
     arms = tables.bandit.mask.shape[-1]
 
-    def one(args: tuple[Keys, tuple[Array, Array] | None]) -> Carry:
-        keys, log = args
-        state = agent.init(keys.init)
-        if agent.fit is not None and log is not None:
-            state = agent.fit(keys.fit, state, logged(tables.bandit, *log))
-        return Carry(
-            state=state,
-            query_reward=jnp.zeros(queries, jnp.float32),
-            query_count=jnp.zeros(queries, jnp.int32),
-            cost_histogram=jnp.zeros(HISTOGRAM, jnp.int32),
-            arm_count=jnp.zeros(arms, jnp.int32),
-        )
+    def part(tables: Tables, keys: Keys, pilot: tuple[Array, Array] | None) -> Carry:
+        def one(args: tuple[Keys, tuple[Array, Array] | None]) -> Carry:
+            keys, log = args
+            state = agent.init(keys.init)
+            if agent.fit is not None and log is not None:
+                state = agent.fit(keys.fit, state, logged(tables.bandit, *log))
+            return Carry(
+                state=state,
+                query_reward=jnp.zeros(queries, jnp.float32),
+                query_count=jnp.zeros(queries, jnp.int32),
+                cost_histogram=jnp.zeros(HISTOGRAM, jnp.int32),
+                arm_count=jnp.zeros(arms, jnp.int32),
+            )
 
-    return _map(one, (seeds.keys, pilot), abreast)  # type: ignore[no-any-return]
+        return _map(one, (keys, pilot), abreast)  # type: ignore[no-any-return]
+
+    return _divide(part, mesh, shared=1)(tables, seeds.keys, pilot)  # type: ignore[no-any-return]
+
+
+def _divide(function: Callable[..., Any], mesh: Mesh | None, shared: int) -> Callable[..., Any]:
+    """A function whose first `shared` arguments are whole and whose others are divided by seed over a mesh.
+
+    Each device runs the very program that one device would run for its part.
+    """
+    if mesh is None:
+        return function
+    seeds = PartitionSpec("seeds")
+
+    def divided(*args: Any) -> Any:
+        specs = tuple(PartitionSpec() if i < shared else seeds for i in range(len(args)))
+        return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=seeds, check_vma=False)(*args)
+
+    return divided
 
 
 def _map(function: Callable[..., Any], args: Any, abreast: int) -> Any:
@@ -264,9 +291,16 @@ def _map(function: Callable[..., Any], args: Any, abreast: int) -> Any:
     return jax.lax.map(function, args, batch_size=abreast if abreast > 1 else None)
 
 
-@partial(jax.jit, static_argnames=("agent", "plan", "trace"), donate_argnames=("carry",))
+@partial(jax.jit, static_argnames=("agent", "plan", "trace", "mesh"), donate_argnames=("carry",))
 def advance(
-    agent: Agent, plan: Plan, tables: Tables, seeds: Seeds, carry: Carry, rounds: Rounds, trace: bool = False
+    agent: Agent,
+    plan: Plan,
+    tables: Tables,
+    seeds: Seeds,
+    carry: Carry,
+    rounds: Rounds,
+    trace: bool = False,
+    mesh: Mesh | None = None,
 ) -> tuple[Carry, Bins, Trace | None]:
     """Plays one chunk for S seeds.
 
@@ -278,6 +312,7 @@ def advance(
         carry: as returned by `start` or the last `advance`; donated.
         rounds: as made by `make_rounds`.
         trace: also return every action, reward and regret, (S, chunk_rounds).
+        mesh: devices along one axis "seeds" that share the seeds evenly; results do not depend on their number.
 
     Returns:
         The carry, the chunk's curve bins (S, chunk_bins, ...), and the trace or None.
@@ -286,24 +321,29 @@ def advance(
     def by_bin(x: Array) -> Array:
         return x.reshape(plan.chunk_bins, plan.bin_rounds)
 
-    def one_seed(args: tuple[Array, Carry, tuple[Tape, Array, Array]]) -> tuple[Carry, Bins, Trace | None]:
-        hindsight, own, mine = args
+    def part(
+        tables: Tables, number: Array, hindsight: Array, carry: Carry, mine: tuple[Tape, Array, Array]
+    ) -> tuple[Carry, Bins, Trace | None]:
+        def one_seed(args: Any) -> tuple[Carry, Bins, Trace | None]:
+            hindsight, own, mine = args
 
-        def one_bin(own: Carry, part: tuple[Array, Any]) -> tuple[Carry, tuple[Bins, Trace | None]]:
-            def one_round(running: tuple[Carry, Array], now: Any) -> tuple[tuple[Carry, Array], Trace | None]:
-                own, sums = running
-                own, values, seen = play(agent, tables, hindsight, own, Rounds(now[0], *now[1]), plan.horizon)
-                return (own, sums + values), seen if trace else None
+            def one_bin(own: Carry, xs: tuple[Array, Any]) -> tuple[Carry, tuple[Bins, Trace | None]]:
+                def one_round(running: tuple[Carry, Array], now: Any) -> tuple[tuple[Carry, Array], Trace | None]:
+                    own, sums = running
+                    own, values, seen = play(agent, tables, hindsight, own, Rounds(now[0], *now[1]), plan.horizon)
+                    return (own, sums + values), seen if trace else None
 
-            before = own.arm_count
-            (own, sums), seen = jax.lax.scan(one_round, (own, jnp.zeros(len(METRICS), jnp.float32)), part)
-            return own, (Bins(sums, own.arm_count - before), seen)
+                before = own.arm_count
+                (own, sums), seen = jax.lax.scan(one_round, (own, jnp.zeros(len(METRICS), jnp.float32)), xs)
+                return own, (Bins(sums, own.arm_count - before), seen)
 
-        own, (bins, seen) = jax.lax.scan(one_bin, own, (by_bin(rounds.number), jax.tree.map(by_bin, mine)))
-        return own, bins, None if seen is None else jax.tree.map(jnp.ravel, seen)
+            own, (bins, seen) = jax.lax.scan(one_bin, own, (by_bin(number), jax.tree.map(by_bin, mine)))
+            return own, bins, None if seen is None else jax.tree.map(jnp.ravel, seen)
 
-    mapped = (seeds.hindsight, carry, (rounds.tape, rounds.act, rounds.update))
-    return _map(one_seed, mapped, plan.abreast)  # type: ignore[no-any-return]
+        return _map(one_seed, (hindsight, carry, mine), plan.abreast)  # type: ignore[no-any-return]
+
+    mine = (rounds.tape, rounds.act, rounds.update)
+    return _divide(part, mesh, shared=2)(tables, rounds.number, seeds.hindsight, carry, mine)  # type: ignore[no-any-return]
 
 
 def play(

@@ -18,10 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import rollout
 from agents.agent import Agent
-from agents.rollout import METRICS, Bins, Carry, Plan
+from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
 from experiments.config import Config
 from experiments.results import AgentRuns, Array, Cell, CellKey
@@ -93,6 +94,7 @@ class Runner:
         self.config = config
         self.store = Store(root, config.digest)
         self.workers = workers or os.cpu_count() or 1
+        self.devices = jax.local_devices()
         self.clock = Clock()
         self.games = all_games(config)
         self._extra = extra or {}
@@ -126,7 +128,7 @@ class Runner:
                 **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium")},
                 "uis-env": version("uis-env"),
             },
-            "device": str(jax.devices()[0].device_kind),
+            "device": str(self.devices[0].device_kind),
             "backend": jax.default_backend(),
             "x64": bool(jax.config.jax_enable_x64),
             "git_commit": _git_commit(),
@@ -167,7 +169,9 @@ class Runner:
         progress.start(len(missing) * self.config.rounds * self.block)
         games = dict(self.games)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unit")
-        futures: set[Future[None]] = {pool.submit(self._play, unit, games[unit.cell], progress) for unit in missing}
+        futures: set[Future[None]] = {
+            pool.submit(self._play, group, games[group[0].cell], progress) for group in self._groups(missing)
+        }
         try:
             while futures:
                 done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -183,6 +187,14 @@ class Runner:
         if missing:
             write_json(self.store.root / "timings.json", self.clock.to_json(total, len(units) - len(missing)))
         return cells
+
+    def _groups(self, units: list[Unit]) -> list[list[Unit]]:
+        """Units of one cell and agent together, as many as there are devices."""
+        together: dict[tuple[CellKey, str], list[Unit]] = {}
+        for unit in units:
+            together.setdefault((unit.cell, unit.agent), []).append(unit)
+        size = len(self.devices)
+        return [group[i : i + size] for group in together.values() for i in range(0, len(group), size)]
 
     def collect(self) -> list[Cell]:
         """All cells from the unit files, with their references."""
@@ -229,49 +241,62 @@ class Runner:
         abreast = rollout.seeds_abreast(agent, self.block, part.abreast)
         return rollout.make_plan(self.config.rounds, abreast, self.config.bins, max(1, CHUNK // self.block))
 
-    def _play(self, unit: Unit, game: Callable[[], Game], progress: Progress) -> None:
-        """Plays one unit and writes it."""
+    def _play(self, units: list[Unit], game: Callable[[], Game], progress: Progress) -> None:
+        """Plays units that differ in their block only, one block per device, and writes them."""
+        cell, name, _ = units[0]
         with self._lock:
             made = game()
-        agent = self._agent(unit.agent, unit.cell)
-        plan = self._plan(unit.agent)
-        first = self.config.first_seed + unit.block * self.block
-        seeds = list(range(first, first + self.block))
+        agent, plan = self._agent(name, cell), self._plan(name)
+        mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
+        padded = units + units[-1:] * (len(self.devices) - len(units))
+        seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
         schedules = [made.schedule_of(seed) for seed in seeds]
-        blocks = rollout.make_seeds(made.bandit, schedules, seeds, unit.agent)
+        blocks = rollout.make_seeds(made.bandit, schedules, seeds, name)
         pilot = None
         if made.pilot and agent.fit is not None:
             parts = [made.pilot_of(seed) for seed in seeds]
             pilot = tuple(jnp.asarray(np.stack(column)) for column in zip(*parts, strict=True))
 
-        start = self._compile(unit.agent, rollout.start, (agent, plan.abreast), (made.tables, blocks, pilot))
-        carry: Carry = start(made.tables, blocks, pilot)
+        args: tuple[Any, ...] = (made.tables, blocks, pilot)
+        if mesh is not None:
+            args = _spread(mesh, *args)
+        carry: Carry = self._compile(name, rollout.start, (agent, plan.abreast), args, mesh=mesh)(*args)
         bins: list[Bins] = []
         for chunk in range(plan.chunks):
             rounds = rollout.make_rounds(plan, schedules, seeds, blocks.keys, chunk)
             args = (made.tables, blocks, carry, rounds)
-            step = self._compile(unit.agent, rollout.advance, (agent, plan), args)
+            if mesh is not None:
+                args = _spread(mesh, *args)
+            step = self._compile(name, rollout.advance, (agent, plan), args, mesh=mesh)
             if self._stop.is_set():
                 raise InterruptedRunError
             begin = time.perf_counter()
             carry, part, _ = jax.block_until_ready(step(*args))
             bins.append(jax.tree.map(np.asarray, part))
-            self.clock.add(self.clock.run, unit.agent, time.perf_counter() - begin)
-            played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block
+            self.clock.add(self.clock.run, name, time.perf_counter() - begin)
+            played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block * len(units)
             with self.clock.lock:
-                self.clock.rounds[unit.agent] += played
-            progress.advance(played, f"{unit.cell.label} · {unit.agent}")
-        kept = min(self.block, self.config.first_seed + self.config.seeds - first)
-        prices = np.array(
-            [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in seeds[:kept]], np.float64
-        )
-        runs = _reduce(jax.tree.map(np.asarray, carry._replace(state=())), bins, plan, made, prices, kept)
-        try:
-            self.store.save(unit, runs)
-        except OSError as error:
-            raise StoreError(f"{self.store.root / unit.path} cannot be written: {error.strerror}") from None
+                self.clock.rounds[name] += played
+            progress.advance(played, f"{cell.label} · {name}")
+        last = jax.tree.map(np.asarray, carry._replace(state=()))
+        for i, unit in enumerate(units):
+            mine = [seed for seed in self._seeds_of(unit) if seed in self.seeds]
+            rows = slice(i * self.block, i * self.block + len(mine))
+            prices = [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in mine]
+            runs = _reduce(last, bins, plan, made, np.array(prices, np.float64), rows)
+            try:
+                self.store.save(unit, runs)
+            except OSError as error:
+                raise StoreError(f"{self.store.root / unit.path} cannot be written: {error.strerror}") from None
 
-    def _compile(self, agent: str, function: Any, static: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+    def _seeds_of(self, unit: Unit) -> range:
+        """The seeds of a unit, those that only fill up its block included."""
+        first = self.config.first_seed + unit.block * self.block
+        return range(first, first + self.block)
+
+    def _compile(
+        self, agent: str, function: Any, static: tuple[Any, ...], args: tuple[Any, ...], **options: Any
+    ) -> Any:
         """The compiled program for these static values and shapes; the first thread to ask compiles, others wait."""
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args))
         key = (function, *static, jax.tree.structure(args), shapes)
@@ -283,7 +308,7 @@ class Runner:
         if mine:
             begin = time.perf_counter()
             try:
-                future.set_result(function.lower(*static, *args).compile())
+                future.set_result(function.lower(*static, *args, **options).compile())
             except BaseException as error:
                 future.set_exception(error)
                 raise
@@ -295,21 +320,28 @@ CHUNK = 1 << 16
 """Rounds times seeds between two looks at the stop flag: a second or so for most agents."""
 
 
-def _reduce(carry: Carry, bins: list[Bins], plan: Plan, game: Game, prices: Array, kept: int) -> AgentRuns:
-    """Chunks and carry to the runs of the first `kept` seeds, in float64 where sums are long."""
-    sums = np.concatenate([part.sums for part in bins], axis=1)[:kept, : plan.bins]
+def _spread(mesh: Mesh, tables: Any, *by_seed: Any) -> tuple[Any, ...]:
+    """Arguments of `start` and `advance` on all devices of a mesh: seeds divided, all else whole."""
+    whole, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("seeds")))
+    specs = [Rounds(whole, split, split, split) if isinstance(part, Rounds) else split for part in by_seed]
+    return jax.device_put((tables, *by_seed), (whole, *specs))  # type: ignore[no-any-return]
+
+
+def _reduce(carry: Carry, bins: list[Bins], plan: Plan, game: Game, prices: Array, rows: slice) -> AgentRuns:
+    """Chunks and carry to the runs of some of the seeds, in float64 where sums are long."""
+    sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.bins]
     totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))
     ends = np.asarray(game.tables.cost_ends)
-    totals["cost_median"] = rollout.median_cost(carry.cost_histogram[:kept], ends)
+    totals["cost_median"] = rollout.median_cost(carry.cost_histogram[rows], ends)
     totals["pilot_cost"], totals["pilot_charge"] = prices.T
-    arms = np.concatenate([part.arms for part in bins], axis=1)[:kept, : plan.bins]
+    arms = np.concatenate([part.arms[rows] for part in bins], axis=1)[:, : plan.bins]
     return AgentRuns(
         totals=totals,
         curves={name: sums[..., METRICS.index(name)] for name in CURVES},
         arms=arms.sum(axis=0, dtype=np.int64),
-        arm_count=carry.arm_count[:kept],
-        query_reward=carry.query_reward[:kept],
-        query_count=carry.query_count[:kept],
+        arm_count=carry.arm_count[rows],
+        query_reward=carry.query_reward[rows],
+        query_count=carry.query_count[rows],
     )
 
 
