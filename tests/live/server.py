@@ -189,7 +189,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not body.get("logprobs"):
             for choice in choices:
                 choice.pop("logprobs", None)
-        reply: dict[str, Any] = {"object": "chat.completion", "choices": choices, "usage": usage}
+        timings = {"prompt_n": prompt - cached, "prompt_ms": 2.0 * (prompt - cached)}
+        if lengths:
+            timings |= {"predicted_n": lengths[0], "predicted_ms": 5.0 * lengths[0]}
+        reply: dict[str, Any] = {"object": "chat.completion", "choices": choices, "usage": usage, "timings": timings}
         if not chat:
             reply = {"data": [{"data": [rng.random() for _ in range(3)]}], "usage": usage and dict(usage)}
             if usage and fault not in ("negative usage", "text usage", "zero usage"):

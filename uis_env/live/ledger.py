@@ -129,6 +129,10 @@ class Ledger:
         """
         return math.fsum(price_of(cards[call.model], call.charged() if charged else call.tokens) for call in self.calls)
 
+    def reserved(self, cards: Mapping[str, ModelCard]) -> float:
+        """US dollars that were set aside for all calls."""
+        return math.fsum(price_of(cards[call.model], call.most) for call in self.calls)
+
     def eflops(self, cards: Mapping[str, ModelCard], charged: bool = False, intensity: float = INTENSITY) -> float:
         """Tera-eFLOPs of all calls: decoding by the Kinetics formula, plus reading the uncached prompt.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,21 +99,12 @@ class Pool:
         return all(model.card.price is not None for model in self.models.values())
 
 
-def load_pool(path: Path) -> Pool:
-    """Reads a pool file.
+def parse_pool(table: Table) -> Pool:
+    """The `endpoints` and `models` of a table.
 
     Raises:
         ValueError: naming the file and the key that is unknown, missing or not as expected.
-        FileNotFoundError: if there is no such file.
     """
-    table = Table.read(path)
-    pool = parse_pool(table)
-    table.done()
-    return pool
-
-
-def parse_pool(table: Table) -> Pool:
-    """The `endpoints` and `models` of a table."""
     endpoints = {name: _endpoint(name, entry) for name, entry in table.tables("endpoints").items()}
     models = {name: _model(name, entry, endpoints) for name, entry in table.tables("models").items()}
     if not models:

@@ -15,14 +15,15 @@ class Table:
     """A table whose keys are taken one by one; `done` refuses what nobody asked for.
 
     Attributes:
-        where: what opens every error message, e.g. `pool.toml: models.qwen`.
+        where: what opens every error message, e.g. `pool.toml.models.qwen`.
+        data: the table as it is.
     """
 
     def __init__(self, data: Any, where: str) -> None:
         if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
             raise ValueError(f"{where}: expected a table")
         self.where = where
-        self._data = dict(data)
+        self.data = dict(data)
         self._taken: set[str] = set()
 
     @classmethod
@@ -39,7 +40,7 @@ class Table:
             raise ValueError(f"{path}: not TOML: {error}") from None
 
     def __contains__(self, key: str) -> bool:
-        return key in self._data
+        return key in self.data
 
     def take(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
         """The value of a key; integers pass as floats, booleans never as numbers.
@@ -48,11 +49,11 @@ class Table:
             ValueError: naming the key, if it is absent without a default or of another type.
         """
         self._taken.add(key)
-        if key not in self._data:
+        if key not in self.data:
             if default is _REQUIRED:
                 raise ValueError(f"{self.where}.{key}: missing, expected {_NAMES.get(kind, kind.__name__)}")
             return default  # type: ignore[no-any-return]
-        value = self._data[key]
+        value = self.data[key]
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -98,13 +99,13 @@ class Table:
 
     def rest(self) -> dict[str, Any]:
         """The keys nobody took yet; taken from now on."""
-        rest = {key: value for key, value in self._data.items() if key not in self._taken}
+        rest = {key: value for key, value in self.data.items() if key not in self._taken}
         self._taken |= rest.keys()
         return rest
 
     def done(self) -> None:
         """Raises ValueError naming a key that nobody took, and those that are known."""
-        unknown = sorted(self._data.keys() - self._taken)
+        unknown = sorted(self.data.keys() - self._taken)
         if unknown:
             raise ValueError(f"{self.where}: unknown key {unknown[0]!r}, expected {', '.join(sorted(self._taken))}")
 

@@ -1,0 +1,66 @@
+"""`python -m uis_env.live`: estimate, record, build."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from uis_env.live.config import load_config
+from uis_env.live.estimate import estimate_arm, estimate_recording
+from uis_env.live.recorder import record
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m uis_env.live", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, help_ in (("estimate", "what recording and every arm cost"), ("record", "record sample pools")):
+        command = commands.add_parser(name, help=help_)
+        command.add_argument("config", type=Path, help="a TOML file, see uis_env/live/config.py")
+        command.add_argument("--tokens", type=int, help="tokens of a usual sample (default: the longest allowed)")
+        if name == "record":
+            command.add_argument("--out", type=Path, required=True, help="folder of the recording")
+            command.add_argument("--resume", action="store_true", help="go on with a recording")
+            command.add_argument("--max-dollars", type=float, default=math.inf, help="never passed")
+            command.add_argument("--dry-run", action="store_true", help="only say what it costs")
+    options = parser.parse_args(arguments)
+    try:
+        return _estimate(options) if options.command == "estimate" or options.dry_run else _record(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    rows = [("recording", estimate_recording(config, options.tokens))] if config.record else []
+    rows += [(arm.arm.name, estimate_arm(config, arm, options.tokens)) for arm in config.arms]
+    print(
+        f"{len(config.queries)} queries; USD, retries not counted\n{'':40} {'calls':>8} {'usual':>10} {'at most':>10}"
+    )
+    for name, cost in rows:
+        print(f"{name:40} {cost.calls:8d} {cost.usual:10.4f} {cost.most:10.4f}")
+    return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    report = record(config, options.out, resume=options.resume, max_dollars=options.max_dollars)
+    print(f"recorded {report.recorded} pools of one query each, {report.left} left, ${report.spent:.4f} spent so far")
+    for unit, error in list(report.failed.items())[:5]:
+        print(f"failed: {unit}: {error}", file=sys.stderr)
+    if report.stopped == "budget":
+        print("the dollar limit is reached: raise --max-dollars and --resume", file=sys.stderr)
+    elif report.stopped == "endpoint":
+        print("too many failures in a row: look at calls.jsonl, then --resume", file=sys.stderr)
+    return 1 if report.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

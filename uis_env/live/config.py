@@ -1,0 +1,223 @@
+"""The config of live use: one TOML file for recording, for `UIS/Live-v0` and for `python -m experiments live`.
+
+```
+pool = "pool.toml"              # or [endpoints] and [models] right here
+
+[queries]
+file = "queries.jsonl"
+
+[[arms]]                        # every combination is an arm
+models = ["small"]
+methods = ["majority", "best_of_n"]
+styles = ["direct"]
+budgets = [2, 4]                # [[4, 2, 8]] for methods whose budget has several entries
+
+[record]                        # samples per query, by style
+direct = 16
+```
+
+Optional: `[styles.<name>]`, `[scorer]`, `[search]`, `[reward]` (settings of `Reward`), `context`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from uis_env.arms import Arm, ArmCatalog, arm_features
+from uis_env.bandit import Reward
+from uis_env.live.client import Client
+from uis_env.live.pool import Pool, parse_pool
+from uis_env.live.queries import Query, load_queries
+from uis_env.live.scorers import Scorer, load_scorer
+from uis_env.live.strategies import METHODS, Ask, Search, check_budget
+from uis_env.live.styles import Style, load_styles
+from uis_env.live.table import Table
+
+
+class LiveArm(NamedTuple):
+    """An arm and how it is played; in the catalog its method is `<method>-<style>`."""
+
+    model: str
+    method: str
+    style: str
+    budget: tuple[int, ...]
+
+    @property
+    def arm(self) -> Arm:
+        """Its triple."""
+        return Arm(self.model, f"{self.method}-{self.style}", self.budget)
+
+
+@dataclass(frozen=True, eq=False)
+class LiveConfig:
+    """A config, read and checked.
+
+    Attributes:
+        path: the file.
+        pool, queries, styles, scorer, search: what arms are played with.
+        arms: in order; may be empty for a config that only records.
+        record: style -> samples per query.
+        reward: settings of `Reward`.
+        context: "hashed", "text", or the path of an .npy file.
+        digest: sha256 of everything that decides what is asked: a run resumes only under the same.
+    """
+
+    path: Path
+    pool: Pool
+    queries: tuple[Query, ...]
+    styles: Mapping[str, Style]
+    scorer: Scorer
+    search: Search
+    arms: tuple[LiveArm, ...]
+    record: Mapping[str, int]
+    reward: Reward
+    context: str
+    digest: str
+
+    def ask(self, client: Client, query: Query, arm: LiveArm, seed: int) -> Ask:
+        """What a method is handed to play an arm on a query."""
+        return Ask(client, arm.model, query, self.styles[arm.style], seed, self.scorer, self.search)
+
+    def catalog(self) -> ArmCatalog:
+        """The arms with features: one-hot model, method and style; log2 samples, log parameters, log output price.
+
+        Raises:
+            ValueError: if there is no arm.
+        """
+        if not self.arms:
+            raise ValueError(f"{self.path}.arms: missing, expected at least one [[arms]] table")
+        cards = [self.pool.models[arm.model].card for arm in self.arms]
+        numbers: dict[str, Any] = {"log2_budget": np.log2([np.prod(arm.budget) for arm in self.arms])}
+        if all(card.params for card in cards):
+            numbers["log_params"] = np.log([card.params or 1 for card in cards])
+        prices = [card.price.output if card.price else 0.0 for card in cards]
+        if min(prices) > 0:
+            numbers["log_price"] = np.log(prices)
+        labels = {name: [getattr(arm, name) for arm in self.arms] for name in ("model", "method", "style")}
+        features, names = arm_features(labels, numbers)
+        texts = tuple(f"{arm.model}; {arm.method} with budget {arm.budget}; {arm.style} prompt" for arm in self.arms)
+        return ArmCatalog(tuple(arm.arm for arm in self.arms), features, names, texts)
+
+
+def load_config(path: Path) -> LiveConfig:
+    """Reads a config.
+
+    Raises:
+        ValueError: naming the file and key of what is unknown, missing or not as expected.
+        FileNotFoundError: if it, or a file that it names, does not exist.
+    """
+    table, base = Table.read(path), path.parent
+    source = Table.read(base / table.take("pool", str)) if "pool" in table else table
+    pool = parse_pool(source)
+    if source is not table:
+        source.done()
+    styles = load_styles(table.tables("styles", {}))
+    queries = load_queries(table.table("queries"), base)
+    settings = {**table.data, "models": source.data["models"]}
+    settings.pop("endpoints", None)
+    arms = [arm for i, spec in enumerate(table.take("arms", list, [])) for arm in _arms(spec, i, path, pool, styles)]
+    repeated = sorted({arm.arm.name for arm in arms if arms.count(arm) > 1})
+    if repeated:
+        raise ValueError(f"{path}.arms: {repeated[0]} stands twice")
+    config = LiveConfig(
+        path=path,
+        pool=pool,
+        queries=queries,
+        styles=styles,
+        scorer=load_scorer(table.table("scorer") if "scorer" in table else None, list(pool.models)),
+        search=_search(table.table("search", {})),
+        arms=tuple(arms),
+        record=_record(table.table("record", {}), styles),
+        reward=_reward(table.table("reward", {})),
+        context=_context(table.take("context", str, "hashed"), base, path),
+        digest=_digest(settings, queries),
+    )
+    table.done()
+    return config
+
+
+def _arms(spec: Any, i: int, path: Path, pool: Pool, styles: Mapping[str, Style]) -> list[LiveArm]:
+    table = Table(spec, f"{path}.arms[{i}]")
+    known = {"models": tuple(pool.models), "methods": tuple(METHODS), "styles": tuple(styles)}
+    chosen = {
+        "models": table.texts("models", list(pool.models)),
+        "methods": table.texts("methods"),
+        "styles": table.texts("styles", ["direct"]),
+    }
+    for key, names in chosen.items():
+        unknown = [name for name in names if name not in known[key]]
+        if unknown or not names:
+            raise ValueError(f"{table.where}.{key}: {unknown}, expected some of {', '.join(known[key])}")
+    budgets = []
+    for value in table.take("budgets", list):
+        entries = value if isinstance(value, list) else [value]
+        if not all(isinstance(entry, int) and not isinstance(entry, bool) for entry in entries):
+            raise ValueError(f"{table.where}.budgets: {value!r}, expected integers or lists of integers")
+        budgets.append(tuple(entries))
+    table.done()
+    for method in chosen["methods"]:
+        for budget in budgets:
+            try:
+                check_budget(method, budget)
+            except ValueError as error:
+                raise ValueError(f"{table.where}: {error}") from None
+    return [
+        LiveArm(model, method, style, budget)
+        for model in chosen["models"]
+        for method in chosen["methods"]
+        for style in chosen["styles"]
+        for budget in budgets
+    ]
+
+
+def _search(table: Table) -> Search:
+    search = Search(
+        depth=table.integer("depth", 8, low=1),
+        stop=table.take("stop", str, "\n"),
+        max_tokens=table.integer("max_tokens", 64, low=1),
+        early_exit=table.take("early_exit", bool, True),
+        ceiling=table.number("ceiling", 1.0, low=0),
+    )
+    table.done()
+    return search
+
+
+def _record(table: Table, styles: Mapping[str, Style]) -> dict[str, int]:
+    record = {style: table.integer(style, low=1) for style in styles if style in table}
+    table.done()
+    return record
+
+
+def _reward(table: Table) -> Reward:
+    settings = table.rest()
+    known = [field.name for field in fields(Reward)]
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"{table.where}: unknown key {key!r}, expected {', '.join(known)}")
+    if "ends" in settings:
+        settings["ends"] = tuple(settings["ends"])
+    try:
+        return Reward(**settings)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{table.where}: {error}") from None
+
+
+def _context(name: str, base: Path, path: Path) -> str:
+    if name in ("hashed", "text"):
+        return name
+    if not name.endswith(".npy") or not (base / name).is_file():
+        raise ValueError(f"{path}.context: {name!r}, expected 'hashed', 'text' or an .npy file that exists")
+    return str(base / name)
+
+
+def _digest(settings: Mapping[str, Any], queries: tuple[Query, ...]) -> str:
+    """Of the whole config and its queries; not of endpoints, whose addresses, timeouts and keys may change."""
+    text = json.dumps([settings, [query.to_json() for query in queries]], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
