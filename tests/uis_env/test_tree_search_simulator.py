@@ -200,8 +200,10 @@ def test_same_seed_same_world_other_seed_other_world() -> None:
 def test_query_features_have_unit_length_and_show_the_contest() -> None:
     world = problems()
     features = query_features(world, 0)
-    assert features.shape == (210, 24)
+    assert features.shape == (210, 25)
     assert features.dtype == np.float32
+    assert (features[:, -1] == 1).all()
+    features = features[:, :-1]
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
     aime = world.group == 5
     direction = features[aime].mean(axis=0) - features[~aime].mean(axis=0)

@@ -131,7 +131,7 @@ def crux_profiles(fit: Fit, steps: Array, rng: np.random.Generator) -> Array:
 
 
 def query_features(problems: Problems, seed: int) -> Array:
-    """(Q, 24) float32 of unit length: what a text encoder might show of a problem; simulated.
+    """(Q, 25) float32: what a text encoder might show of a problem (simulated), of unit length, and a bias of 1.
 
     Eight topic dimensions (random centroids of seven MATH subjects and the contests, with noise), one "contest style"
     dimension (d' = 2.5 between AIME and MATH), one that correlates .45 with difficulty inside MATH and inside AIME,
@@ -158,4 +158,5 @@ def query_features(problems: Problems, seed: int) -> Array:
     )
     rotation, triangle = np.linalg.qr(rng.standard_normal((24, 24)))
     rotated = raw @ (rotation * np.sign(np.diag(triangle)))
-    return np.asarray(rotated / np.linalg.norm(rotated, axis=1, keepdims=True), np.float32)
+    unit = rotated / np.linalg.norm(rotated, axis=1, keepdims=True)
+    return np.column_stack([unit, np.ones(count)]).astype(np.float32)

@@ -24,7 +24,7 @@ from uis_env.worlds.tree_search.fits import MAX_STEPS, Fit
 from uis_env.worlds.tree_search.problems import Problems
 
 Array = NDArray[Any]
-VERSION = 1
+VERSION = 2
 """Changes whenever the same parameters would give other numbers; part of the key of cached worlds."""
 BLOCK = 16
 """Draws simulated together; a world of fewer draws is a prefix of one with more, in whole blocks."""

@@ -157,7 +157,7 @@ def simulate(
             "cost": "tera-eFLOPs (Kinetics, arXiv 2506.05333), sub-trees one after the other, without the PRM's own",
             "intensity": INTENSITY,
             "max_steps": MAX_STEPS,
-            "features": "simulated query features, 24-d, unit length",
+            "features": "simulated query features, 24-d, unit length; bias",
             "settings": settings,
         },
     )
