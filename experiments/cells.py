@@ -80,10 +80,12 @@ def _load(kind: str, options: tuple[tuple[str, Any], ...]) -> World:
 
 
 def load_world(part: WorldConfig, where: str) -> World:
-    """The world of a config entry (cached); ConfigError names the entry."""
+    """The world of a config entry (cached), which has the context asked for; ConfigError names the entry."""
     hashable = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(part.options.items()))
     try:
-        return _load(part.what, hashable)
+        world = _load(part.what, hashable)
+        world.outcomes(part.context)
+        return world
     except (ValueError, TypeError, FileNotFoundError) as error:
         raise ConfigError(f"{where} ({part.name!r}): {error}") from None
 

@@ -348,7 +348,7 @@ def _reduce(carry: Carry, bins: list[Bins], plan: Plan, game: Game, prices: Arra
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
     """The keys at which two plain JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if key != "description"]
+        keys = [key for key in sorted({**old, **new}) if key != "description"]
         return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in _differences(a, b, f"{path}[{i}]")]

@@ -1,0 +1,257 @@
+"""Runs: byte-identical however often they are killed, on however many devices; what cannot be done is said once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.config import ConfigError, load_config, parse_config
+from experiments.runner import InterruptedRunError, Progress, Runner
+from experiments.store import StoreError, read_runs, write_runs
+from uis_env.tape import tape
+
+CONFIG = """
+name = "tiny"
+description = "a comparison that takes a second"
+rounds = 120
+seeds = 7
+block = 3
+
+[[worlds]]
+name = "Synthetic"
+options = {queries = 40, draws = 4}
+
+[[preferences]]
+name = "cheap"
+cost = 10.0
+
+[[preferences]]
+name = "dear"
+cost = 100.0
+
+[[agents]]
+name = "best_fixed"
+
+[[agents]]
+name = "eager"
+kind = "linucb"
+options = {alpha = 1.0}
+
+[[agents]]
+name = "random"
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of an unbroken run."""
+    root = tmp_path_factory.mktemp("whole")
+    write_runs(root, Runner(load_config(config), root).run(Progress()))
+    return root
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """All files but the one that depends on the clock; the manifest without the commit, which may move meanwhile."""
+    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found.pop("timings.json", None)
+    manifest = json.loads(found["manifest.json"])
+    del manifest["git_commit"]
+    return found | {"manifest.json": json.dumps(manifest).encode()}
+
+
+def test_totals_are_those_of_the_tapes(whole: Path, config: Path) -> None:
+    runner = Runner(load_config(config), whole)
+    for cell, (_, make) in zip(read_runs(whole), runner.games, strict=True):
+        game = make()
+        fixed = cell.agents["best_fixed"]
+        for i, seed in enumerate(cell.seeds):
+            query, draw, phase = tape(game.schedule, int(seed))
+            arm = int(fixed.arm_count[i].argmax())
+            assert fixed.arm_count[i, arm] == cell.rounds
+            assert arm == game.bandit.expected[phase, query].sum(axis=0, dtype=np.float64).argmax()
+            reward = game.bandit.reward[phase, query, draw, arm].sum(dtype=np.float64)
+            np.testing.assert_allclose(fixed.totals["reward"][i], reward, rtol=1e-5)
+        for runs in cell.agents.values():
+            assert runs.arms.sum() == runs.arm_count.sum() == cell.rounds * len(cell.seeds)
+            np.testing.assert_allclose(runs.curves["reward"].sum(axis=1), runs.totals["reward"], rtol=1e-4)
+            np.testing.assert_array_equal(runs.query_count.sum(axis=1), cell.rounds)
+
+
+def test_twice_is_byte_identical(whole: Path, config: Path, tmp_path: Path) -> None:
+    write_runs(tmp_path, Runner(load_config(config), tmp_path, workers=1).run(Progress()))
+    assert files(tmp_path) == files(whole)
+
+
+def test_a_stopped_run_resumes(whole: Path, config: Path, tmp_path: Path) -> None:
+    runner = Runner(load_config(config), tmp_path)
+    played = 0
+
+    def stop(rounds: int, label: str) -> None:
+        nonlocal played
+        played += 1
+        if played == 4:
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        runner.run(Progress(advance=stop))
+    again = Runner(load_config(config), tmp_path)
+    left = [unit for unit in again.units() if not again.store.done(unit)]
+    assert 0 < len(left) < len(again.units())
+    write_runs(tmp_path, again.run(Progress()))
+    assert files(tmp_path) == files(whole)
+
+
+def test_a_damaged_unit_is_computed_again(whole: Path, config: Path, tmp_path: Path) -> None:
+    write_runs(tmp_path, Runner(load_config(config), tmp_path).run(Progress()))
+    runner = Runner(load_config(config), tmp_path)
+    path = tmp_path / runner.units()[5].path
+    path.write_bytes(path.read_bytes()[:-100])
+    assert [unit for unit in runner.units() if runner.store.damaged(unit)] == [runner.units()[5]]
+    write_runs(tmp_path, runner.run(Progress()))
+    assert files(tmp_path) == files(whole)
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(whole: Path) -> None:
+    other = CONFIG.replace("rounds = 120", "rounds = 130").replace("alpha = 1.0", "alpha = 2.0")
+    path = whole.parent / "other.toml"
+    path.write_text(other)
+    before = files(whole)
+    with pytest.raises(StoreError, match=r"agents\[1\]\.options\.alpha, rounds"):
+        Runner(load_config(path), whole).run(Progress())
+    assert files(whole) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_a_folder_that_cannot_be_written_is_said_once(config: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        Runner(load_config(config), blocked / "out").run(Progress())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"agents": [{"name": "nobody"}]}, r"agents\[0\] \('nobody'\): unknown agent"),
+        ({"agents": [{"name": "linucb", "options": {"beta": 1}}]}, r"agents\[0\] \('linucb'\)\.options.*beta"),
+        ({"worlds": [{"name": "Nowhere"}]}, r"worlds\[0\].*unknown world 'Nowhere'"),
+        ({"worlds": [{"name": "Synthetic", "context": "smell"}]}, "no context 'smell'"),
+        ({"scenarios": [{"name": "doom"}]}, "unknown scenario 'doom'"),
+        ({"preferences": [{"name": "p", "cost": 1.0, "cost_channel": "eflops"}]}, "has no eflops"),
+        ({"pilot": 500}, "pilot: 500 queries"),
+    ],
+)
+def test_what_cannot_be_made_is_named(config: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    import tomllib
+
+    with pytest.raises(ConfigError, match=message):
+        Runner(parse_config(tomllib.loads(CONFIG) | change, "my.toml"), tmp_path).run(Progress())
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def command(config: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "experiments", "run", str(config), "--out", str(out)]
+
+
+def kill_until_done(config: Path, out: Path, kills: int, seed: int) -> int:
+    """Kills runs at random moments; returns how many were killed before one came to its end."""
+    moments = random.Random(seed)
+    for killed in range(kills):
+        process = subprocess.Popen(command(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            process.wait(moments.uniform(1.0, 12.0))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        else:
+            assert process.returncode == 0, process.stderr.read() if process.stderr else ""
+            return killed
+    return kills
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(config: Path, tmp_path: Path) -> None:
+    subprocess.run(command(config, tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
+    killed = 0
+    for attempt in range(20):
+        out = tmp_path / f"broken{attempt}"
+        killed += kill_until_done(config, out, 3, attempt)
+        subprocess.run(command(config, out), check=True, stdout=subprocess.DEVNULL)
+        assert files(out) == files(tmp_path / "whole")
+        if killed >= 20:
+            return
+    assert killed >= 5
+
+
+def test_ctrl_c_ends_soon_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.toml"
+    long.write_text(CONFIG.replace("rounds = 120", "rounds = 3000000"))
+    process = subprocess.Popen(
+        command(long, tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "manifest.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    said, complaint = process.communicate(timeout=30)
+    assert process.returncode == 130, complaint
+    assert re.search(r"stopped: \d+ of 18 work units", said)
+    assert "Run the same command again" in said
+    assert "Traceback" not in complaint
+
+
+def test_results_do_not_depend_on_the_number_of_devices(whole: Path, config: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from experiments.config import load_config;"
+        "from experiments.runner import *; import jax; from experiments.store import write_runs;"
+        "root = Path(sys.argv[2]); assert len(jax.devices()) == 8;"
+        "write_runs(root, Runner(load_config(Path(sys.argv[1])), root).run(Progress()))"
+    )
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(Path.cwd())}
+    subprocess.run([sys.executable, "-c", code, str(config), str(tmp_path)], check=True, env=os.environ | flags)
+    assert files(tmp_path) == files(whole)
+
+
+def test_two_processes_on_one_folder_agree(whole: Path, config: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from experiments.config import load_config;"
+        "from experiments.runner import *; from experiments.store import write_runs;"
+        "root = Path(sys.argv[2]); write_runs(root, Runner(load_config(Path(sys.argv[1])), root).run(Progress()))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(config), str(tmp_path)], env=environment) for _ in range(2)
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    assert files(tmp_path) == files(whole)
+
+
+def test_the_manifest_says_what_results_depend_on(whole: Path) -> None:
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["config"]["rounds"] == 120
+    assert set(manifest["versions"]) >= {"python", "jax", "jaxlib", "numpy", "uis-env"}
+    assert set(manifest["seeds_abreast"]) == {"best_fixed", "eager", "random"}
+    assert {"config_hash", "device", "x64", "git_commit"} <= set(manifest)
+    timings = json.loads((whole / "timings.json").read_text())
+    assert timings["total_run_seconds"] > 0
+    assert set(timings["agents"]) == {"best_fixed", "eager", "random"}
