@@ -72,6 +72,14 @@ def _register_all() -> None:
             order_enforce=False,
             disable_env_checker=True,
         )
+    # What real models answer differs from run to run.
+    _register(
+        id="UIS/Live-v0",
+        entry_point="uis_env.live.env:LiveEnv",
+        order_enforce=False,
+        disable_env_checker=True,
+        nondeterministic=True,
+    )
 
 
 _register_all()

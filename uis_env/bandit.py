@@ -262,6 +262,11 @@ def _ends(world: World, reward: Reward) -> tuple[float, float] | None:
     return ends
 
 
+def pay(channels: Channels, reward: Reward) -> Array:
+    """The rewards, float64, of outcomes as they are (clipped and log costs need `reward.ends`)."""
+    return _reward(channels, reward, _priced(channels, reward, reward.ends))
+
+
 def _reward(channels: Channels, reward: Reward, priced: Array) -> Array:
     """The reward formula in float64; channels of weight zero are dropped, so that 0·NaN cannot reach it."""
     total = np.full(channels.quality.shape, reward.offset, np.float64)

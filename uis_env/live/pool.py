@@ -15,6 +15,7 @@ price = { input = 0.05, cached = 0.01, output = 0.2 }   # USD per million tokens
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,10 +120,13 @@ def _endpoint(name: str, table: Table) -> Endpoint:
         raise ValueError(f"{table.where}.base_url: expected http(s)://host[:port]/v1")
     if parts.username or parts.password or parts.query:
         raise ValueError(f"{table.where}.base_url: credentials do not belong in a URL; name a variable in key_env")
+    variable = table.take("key_env", str, None)
+    if variable is not None and not re.fullmatch(r"[A-Za-z_]\w*", variable):
+        raise ValueError(f"{table.where}.key_env: expected the NAME of an environment variable, never the key itself")
     endpoint = Endpoint(
         name=name,
         base_url=url,
-        key_env=table.take("key_env", str, None),
+        key_env=variable,
         timeout=table.number("timeout", 120.0, low=0.001),
         concurrency=table.integer("concurrency", 8, low=1),
         retries=table.integer("retries", 4, low=0),
