@@ -1,0 +1,72 @@
+"""The README is a promise: its snippets run, its commands parse, the files that it names exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import parser
+
+TEXT = Path("README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+COMMANDS = [
+    line.partition("  #")[0].strip() for language, text in BLOCKS if language == "bash" for line in text.splitlines()
+]
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_there_is_something_to_test() -> None:
+    assert len(PYTHON) >= 2
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("i", range(len(PYTHON)))
+def test_snippets_run(i: int, tmp_path: Path) -> None:
+    for module in re.findall(r"^(?:from|import) (\w+)", PYTHON[i], flags=re.MULTILINE):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    (tmp_path / "snippet.py").write_text(PYTHON[i])
+    run(["snippet.py"], tmp_path)
+
+
+def test_the_agent_of_the_readme_plays(tmp_path: Path) -> None:
+    """The `--agent` command, on two seeds and few rounds, from a folder of the user's own."""
+    [source] = [text for text in PYTHON if text.startswith("# my_agent.py")]
+    [command] = [line for line in COMMANDS if "--agent" in line]
+    (tmp_path / "my_agent.py").write_text(source)
+    (tmp_path / "paper_configs").symlink_to(Path("paper_configs").resolve())
+    said = run([*command.split()[1:], "--seeds", "2", "--rounds", "40"], tmp_path)
+    assert "my_agent.make" in said
+    assert "my_agent.make" in (tmp_path / "results/mine/summary.csv").read_text()
+    assert "<html" in (tmp_path / "results/mine/report.html").read_text()[:200].lower()
+
+
+def test_commands_parse() -> None:
+    for command in COMMANDS:
+        words = command.split()
+        if words[:3] == ["python", "-m", "experiments"]:
+            parser().parse_args(words[3:])
+        elif words and words[0] == "make":
+            assert f"\n{words[1]}:" in Path("Makefile").read_text()
+
+
+def test_named_files_exist() -> None:
+    for name in re.findall(r"`((?:uis_env|agents|experiments|paper_configs|docs)/[\w./]*)`", TEXT):
+        assert Path(name).exists(), name
+    for name in re.findall(r"\]\(((?!http)[^)]+)\)", TEXT):
+        assert Path(name).exists(), name
