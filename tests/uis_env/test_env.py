@@ -195,6 +195,7 @@ def test_preference_and_prices_are_seen_when_they_vary(tiny_world: World, scenar
     observation, info = env.reset(seed=0)
     assert set(observation) == {"context", "action_mask", *parts}
     np.testing.assert_array_equal(observation["action_mask"], info["action_mask"])
+    assert not np.shares_memory(observation["action_mask"], info["action_mask"])
     for name, expected in parts.items():
         np.testing.assert_allclose(observation[name], expected)
     np.testing.assert_array_equal(flat, np.concatenate([observation[n] for n in ("context", *parts)]))

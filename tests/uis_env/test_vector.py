@@ -157,20 +157,22 @@ def test_what_is_returned_stays(tiny_world: World) -> None:
     envs = make(tiny_world, horizon=3, scenario="lost_model")
     observation, infos = envs.reset(seed=0)
     kept, copies = [], []
-    for _ in range(8):
+    for _ in range(7):
         kept += [observation, infos["action_mask"], infos["query"]]
         copies += [array.copy() for array in kept[-3:]]
         observation, rewards, _, _, infos = envs.step([0, 1, 0])
         kept.append(rewards)
         copies.append(rewards.copy())
-        infos["action_mask"][0, 0] = infos["action_mask"][0, 0]
     for i, array in enumerate(kept):
         np.testing.assert_array_equal(array, copies[i])
         assert not any(np.shares_memory(array, other) for other in kept[:i])
+    query = int(infos["query"][0])
     infos["action_mask"][:] = 0
     infos["query"][:] = -1
     assert envs.action_masks().any()
-    envs.step([0, 0, 0])
+    with pytest.raises(ValueError, match=f"is not on offer for query 'query-{query}'"):
+        envs.step(envs.action_masks().argmin(axis=1))
+    envs.step(envs.action_masks().argmax(axis=1))
 
 
 def test_metadata_and_spec(tiny_world: World) -> None:
