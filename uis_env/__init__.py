@@ -8,8 +8,8 @@ so that `quality − λ·cost` is as high as possible, learning online from what
     env = gym.make("uis_env:UIS/Recorded-v0", cost_weight=1.0, scenario="price_change")
     envs = gym.make_vec("uis_env:UIS/Recorded-v0", num_envs=64)
 
-Importing this package registers `UIS/<name>-v0` for every name in `uis_env.worlds.WORLDS`, and `UIS/World-v0`, which
-takes `world=`, a `World` of your own. Nothing else happens on import.
+Importing this package registers `UIS/<name>-v0` for every name in `uis_env.worlds.WORLDS`, `UIS/World-v0`, which takes
+`world=`, a `World` of your own, and `UIS/Live-v0`, whose arms ask real models. Nothing else happens on import.
 """
 
 from gymnasium.envs.registration import register as _register
