@@ -110,7 +110,7 @@ def make_cell(
     *,
     reward: Reward | None = None,
     policies: Mapping[str, Policy] = POLICIES,
-    seeds: int = 8,
+    seeds: int = 12,
     rounds: int = 400,
     bin_rounds: int = 20,
     charges: Mapping[str, float] | None = None,
@@ -153,5 +153,5 @@ def cell_factory() -> Callable[..., Cell]:
 
 @pytest.fixture(scope="session")
 def tiny_cell(tiny_world: World) -> Cell:
-    """Six agents, 8 seeds and 400 rounds on the tiny world."""
+    """Six agents, 12 seeds and 400 rounds on the tiny world."""
     return make_cell(tiny_world)

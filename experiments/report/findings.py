@@ -1,0 +1,190 @@
+"""The headline findings: sentences that are computed from the numbers, the unwelcome ones too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from experiments.analysis import BEST_FIXED, Analysis, HonestyRow, PairedRow
+from experiments.report.data import role
+from experiments.statistics import FLIPS
+
+LEVEL = 0.05
+"""A corrected p below this is called a difference."""
+
+
+class Finding(NamedTuple):
+    """A headline and the sentences below it; `tone` is "good", "bad" or "plain" for the agents under test."""
+
+    title: str
+    text: str
+    tone: str = "plain"
+
+
+def findings(analyses: Sequence[Analysis]) -> list[Finding]:
+    """What a reader should take away, the verdict first; findings that have nothing to say are left out."""
+    made: Iterable[Callable[[Sequence[Analysis]], Finding | None]] = (_verdict, _ceiling, _gap, _arms, _replay, _stuck)
+    return [finding for make in made if (finding := make(analyses)) is not None]
+
+
+def where(analysis: Analysis, analyses: Sequence[Analysis]) -> str:
+    """The parts of a comparison's name that distinguish it from the others, " at ..."; empty if it is alone."""
+    names = [
+        name + (" (simulated)" if i == 0 and analysis.simulated else "")
+        for i, name in enumerate(analysis.key)
+        if len({other.key[i] for other in analyses}) > 1
+    ]
+    return f" at {' · '.join(names)}" if names else ""
+
+
+def signed(value: float) -> str:
+    """A number with its sign and three decimals."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def span(low: float, high: float) -> str:
+    """An interval."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
+def p_value(p: float) -> str:
+    """A p-value as text writes it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _learners(analyses: Sequence[Analysis]) -> Iterator[tuple[Analysis, PairedRow, HonestyRow]]:
+    """Every learner's comparison with the best fixed arm, in every cell."""
+    for analysis in analyses:
+        for agent, pair in analysis.versus_best_fixed().items():
+            if role(agent) == "learner":
+                yield analysis, pair, analysis.honesty[agent]
+
+
+def _verdict(analyses: Sequence[Analysis]) -> Finding | None:
+    rows = [(analysis, pair) for analysis, pair, _ in _learners(analyses)]
+    if not rows:
+        return None
+    wins = [(analysis, pair) for analysis, pair in rows if pair.p_holm < LEVEL and pair.difference > 0]
+    analysis, best = max(wins or rows, key=lambda row: row[1].difference)
+    over_seeds = "" if math.isnan(best.difference_lo) else f" {span(best.difference_lo, best.difference_hi)}"
+    told = f"{signed(best.difference)}{over_seeds} a round{where(analysis, analyses)}"
+    if not wins:
+        text = (
+            f"The nearest was {best.agent}: {told}, {p_value(best.p_holm)} after Holm's correction. The best fixed arm "
+            "is the single arm with the highest expected reward over the very same rounds, known only in hindsight."
+        )
+        tests = sum(row.family == "primary" for analysis in analyses for row in analysis.paired)
+        least = max(2.0 ** (1 - best.seeds), 1 / (FLIPS + 1)) * tests
+        if least > LEVEL:
+            text += (
+                f" With {best.seeds} seeds and {tests} tests no corrected p can be below {min(1.0, least):.2g}: "
+                "run more seeds to show anything."
+            )
+        return Finding("No learner beat the best fixed arm", text, "bad")
+    cells = len({analysis.key for analysis, _ in wins})
+    agents = sorted({pair.agent for _, pair in wins})
+    subject = agents[0] if len(agents) == 1 else f"{len(agents)} learners"
+    scope = "" if len(analyses) == 1 else f" in {cells} of {len(analyses)} comparisons"
+    text = f"The largest lead is that of {best.agent}: {told}, {p_value(best.p_holm)} after Holm's correction."
+    if math.isnan(best.difference_qlo):
+        return Finding(f"{subject} beat the best fixed arm{scope}", text, "good")
+    text += f" With the queries varied too the interval is {span(best.difference_qlo, best.difference_qhi)}"
+    firm = best.difference_qlo > 0
+    text += "." if firm else " and includes zero: other queries of the kind might not show it."
+    return Finding(f"{subject} beat the best fixed arm{scope}", text, "good" if firm else "plain")
+
+
+def _ceiling(analyses: Sequence[Analysis]) -> Finding | None:
+    known = [(analysis, analysis.cell.references["ceiling"]) for analysis in analyses]
+    known = [(analysis, ceiling) for analysis, ceiling in known if ceiling is not None]
+    if not known:
+        return None
+    silent = sum(ceiling["no_signal"] for _, ceiling in known)
+    analysis, best = max(known, key=lambda row: row[1]["value"])
+    interval = "" if best["low"] is None else f" {span(best['low'], best['high'])}"
+    text = (
+        "A policy that was told every outcome of the other queries, and sees the same features, gains "
+        f"{signed(best['value'])}{interval} a round over a fixed arm chosen the same way{where(analysis, analyses)}."
+    )
+    if silent == len(known):
+        return Finding("The context shows no signal", text + " That interval over queries includes zero.")
+    if silent:
+        text += f" In {silent} of {len(known)} comparisons the interval over queries includes zero: no signal."
+    shares = [(row.ceiling_share, row.agent) for cell, _, row in _learners(analyses) if cell is analysis]
+    if shares and max(shares)[0] > 0:
+        text += f" The best learner there, {max(shares)[1]}, earned {max(shares)[0]:.0%} of that."
+    elif shares:
+        text += " No learner there earned any of it."
+    return Finding(f"Context is worth up to {signed(best['value'])} a round", text)
+
+
+def _gap(analyses: Sequence[Analysis]) -> Finding | None:
+    rows = [(a, row) for a, _, row in _learners(analyses) if not math.isnan(row.oracle_share)]
+    if not rows:
+        return None
+    analysis, best = max(rows, key=lambda row: row[1].oracle_share)
+    text = f"{signed(best.oracle_gap)} a round lie between the best fixed arm and the table's own oracle"
+    text += where(analysis, analyses)
+    if not math.isnan(best.cross_fitted_gap):
+        text += (
+            f"; with arms chosen on one half of the samples and valued on the other, {signed(best.cross_fitted_gap)}. "
+            "Finite pools reward luck, so the truth lies between the two"
+        )
+    text += "."
+    if best.oracle_share <= 0:
+        return Finding("No learner closes any of the gap to the oracle", text, "bad")
+    title = f"{best.agent} closes {best.oracle_share:.0%} of the gap to the oracle"
+    return Finding(title, text, "good" if best.oracle_share_lo > 0 else "plain")
+
+
+def _arms(analyses: Sequence[Analysis]) -> Finding | None:
+    places: dict[str, list[str]] = {}
+    for analysis in analyses:
+        known = analysis.cell.references
+        if known["best_fixed"] is not None:
+            arm = known["catalog"][known["best_fixed"]["arm"]]["name"]
+            places.setdefault(arm, []).append(where(analysis, analyses).removeprefix(" at "))
+    if sum(map(len, places.values())) < 2:
+        return None
+    if len(places) == 1:
+        return Finding("One arm is the best fixed one throughout", f"It is {next(iter(places))}.")
+    told = "; ".join(f"{arm} at {', '.join(names[:4])}{', …' * (len(names) > 4)}" for arm, names in places.items())
+    return Finding(f"{len(places)} different arms are the best fixed one", f"{told}.")
+
+
+def _replay(analyses: Sequence[Analysis]) -> Finding | None:
+    rows = []
+    for analysis, pair, _ in _learners(analyses):
+        row, fixed = analysis.summary[pair.agent], analysis.summary[BEST_FIXED]
+        extra = (row.reward_replayed - row.reward_fresh) - (fixed.reward_replayed - fixed.reward_fresh)
+        if not math.isnan(extra):
+            rows.append((extra, analysis, row))
+    if not rows:
+        return None
+    extra, analysis, row = max(rows, key=lambda found: found[0])
+    if extra <= 0:
+        return None
+    return Finding(
+        "Some of the learning is memory",
+        f"{row.agent} earned {row.reward_fresh:.3f} a round on fresh queries and {row.reward_replayed:.3f} on replayed "
+        f"ones{where(analysis, analyses)}, {signed(extra)} beyond what the best fixed arm shows. Fresh rounds "
+        "come first, so part of it is learning that would carry over.",
+    )
+
+
+def _stuck(analyses: Sequence[Analysis]) -> Finding | None:
+    worst: dict[str, float] = {}
+    for _, pair, row in _learners(analyses):
+        if row.stuck > 0:
+            worst[pair.agent] = max(worst.get(pair.agent, 0.0), row.stuck)
+    if not worst:
+        return None
+    ordered = sorted(worst, key=lambda agent: -worst[agent])
+    told = ", ".join(f"{agent} ({worst[agent]:.0%} of seeds)" for agent in ordered[:5])
+    return Finding(
+        f"{len(ordered)} learner{'s' * (len(ordered) > 1)} got stuck on a poor arm",
+        f"At worst: {told}. Stuck means that one arm took over half of all rounds while regret in the last quarter was "
+        "over 1.1 times the best fixed arm's.",
+        "bad",
+    )
