@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from agents.agent import Choice
@@ -21,6 +22,10 @@ class Stream(IntEnum):
     DRAWS = 5
     NETWORK = 6
     BATCHES = 7
+
+
+ROUNDING = 16
+"""Scores within so many units in the last place of the greatest tie with it."""
 
 
 def stream(key: Array, name: Stream) -> Array:
@@ -51,25 +56,34 @@ def pick_uniform(key: Array, mask: Array, scores: Array | None = None) -> Choice
     return Choice(action, uniform_policy(mask), masked(scores, mask))
 
 
-def pick_best(key: Array, scores: Array, mask: Array) -> Choice:
-    """The arm on offer with the greatest score; exact ties are broken uniformly, and the propensities say so.
+def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Choice:
+    """The arm on offer with the greatest score; ties are broken uniformly, and the propensities say so.
+
+    Scores that differ by rounding alone tie: equal bonuses of different arms come out of a matrix product unequal in
+    the last bits, in an order that depends on the machine and on how many seeds run abreast.
 
     Args:
         key: of this round; only the stream TIES is used.
         scores: (K,) float.
         mask: (K,) bool.
+        exact: only exact maxima tie (for scores that are looked up, not computed).
     """
     scores = masked(scores, mask)
-    best = (scores == scores.max()) & mask
+    top = scores.max()
+    slack = 0.0 if exact else ROUNDING * float(np.finfo(scores.dtype).eps)
+    best = (scores >= top - slack * jnp.abs(top)) & mask
     count = best.sum()
-
     # A tie is rare and random bits are the dearest part of a round, so they are drawn only when needed.
-    action = lax.cond(
-        count == 1,
-        lambda: jnp.argmax(best),
-        lambda: jnp.argmax(jnp.where(best, jax.random.uniform(stream(key, Stream.TIES), mask.shape), -1.0)),
-    )
+    action = lax.cond(count == 1, _only, _any, key, best)
     return Choice(action.astype(jnp.int32), best / real(count), scores)
+
+
+def _only(key: Array, best: Array) -> Array:
+    return jnp.argmax(best)
+
+
+def _any(key: Array, best: Array) -> Array:
+    return jnp.argmax(jnp.where(best, jax.random.uniform(stream(key, Stream.TIES), best.shape), -1.0))
 
 
 def pick_sampled(scores: Array, mask: Array, draws: Array | None = None) -> Choice:

@@ -225,7 +225,8 @@ def _neural_linear(
             lambda: _flat(retrain(stream(key, Stream.BATCHES), state, rounds, jnp.minimum(now + 1, size))),
             lambda: _flat(learned),
         )
-        return State(*jax.tree.map(lambda new, old: new.reshape(old.shape), flat, learned), rounds)
+        params, moments, belief = jax.tree.map(lambda new, old: new.reshape(old.shape), flat, learned)
+        return State(params, moments, belief, rounds)
 
     return Agent(init, act, update, abreast=32)
 

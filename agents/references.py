@@ -62,13 +62,13 @@ def _memoryless(act: Callable[[Array, Observation], Choice], privileged: bool = 
 
 
 def _ranked(score: Callable[[Observation], Array]) -> Agent:
-    return _memoryless(lambda key, observation: pick_best(key, score(observation), observation.mask))
+    return _memoryless(lambda key, observation: pick_best(key, score(observation), observation.mask, exact=True))
 
 
 def _all_knowing(score: Callable[[Privileged], Array]) -> Agent:
     def act(key: Array, observation: Observation) -> Choice:
         if observation.privileged is None:
             raise ValueError("this reference needs Observation.privileged; run it with the driver")
-        return pick_best(key, real(score(observation.privileged)), observation.mask)
+        return pick_best(key, real(score(observation.privileged)), observation.mask, exact=True)
 
     return _memoryless(act, privileged=True)
