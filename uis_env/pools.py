@@ -41,11 +41,12 @@ class Pool:
             where no answer could be extracted, which never votes.
         correct: (Q, S) float64, 0 or 1.
         score: (Q, S) float64 in (0, 1], the verifier's score: `exp(mean log-probability)` of the sample, which is the
-            model's own confidence and knows nothing about correctness.
+            model's own confidence and knows nothing about correctness; NaN where the server told none.
         tokens: (Q, S) float64, completion tokens.
         prompt: (Q,) float64, prompt tokens; all samples of a query share one prompt.
         cached: (Q,) float64, those of them that the server found in its cache.
-        prefill_ms, decode_ms: (Q,) float64, milliseconds per uncached prompt token and per decoded token.
+        prefill_ms, decode_ms: (Q,) float64, milliseconds per uncached prompt token and per decoded token; NaN where the
+            server told none.
     """
 
     model: str
@@ -80,6 +81,15 @@ _TEXT: Check = (str, lambda value: bool(value.strip()), "a text that is not empt
 _COUNT: Check = (int, lambda value: value >= 0, "an integer >= 0")
 _POSITIVE: Check = (int, lambda value: value >= 1, "an integer >= 1")
 _DURATION: Check = ((int, float), lambda value: math.isfinite(value) and value > 0, "a number > 0")
+
+
+def _or_null(check: Check) -> Check:
+    """The check of a field that some servers do not tell."""
+    kind, valid, expected = check
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return (*kinds, type(None)), lambda value: value is None or valid(value), f"{expected}, or null"
+
+
 _QUERY_FIELDS: dict[str, Check] = dict.fromkeys(Query._fields, _TEXT)
 _SAMPLE_FIELDS: dict[str, Check] = {
     "query_id": _TEXT,
@@ -88,14 +98,14 @@ _SAMPLE_FIELDS: dict[str, Check] = {
     "sample": _COUNT,
     "extracted": (str, lambda value: True, "a text"),
     "correct": (int, lambda value: value in (0, 1), "0 or 1"),
-    "mean_logprob": ((int, float), lambda value: math.isfinite(value) and value <= 0, "a number <= 0"),
+    "mean_logprob": _or_null(((int, float), lambda value: math.isfinite(value) and value <= 0, "a number <= 0")),
     "completion_tokens": _POSITIVE,
     "prompt_tokens": _POSITIVE,
     "cached_tokens": _COUNT,
-    "prompt_ms": _DURATION,
-    "prompt_n": _POSITIVE,
-    "predicted_ms": _DURATION,
-    "predicted_n": _POSITIVE,
+    "prompt_ms": _or_null(_DURATION),
+    "prompt_n": _or_null(_POSITIVE),
+    "predicted_ms": _or_null(_DURATION),
+    "predicted_n": _or_null(_POSITIVE),
 }
 _OF_REQUEST = ("prompt_tokens", "cached_tokens", "prompt_ms", "prompt_n", "predicted_ms", "predicted_n")
 """Fields that describe the whole request, equal on all samples of a query."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.live.scripted import Reply, Scripted, make_ask, make_pool
+from uis_env.live.ledger import Ledger
 from uis_env.live.outcome import LiveOutcome, play
 from uis_env.live.scorers import Callback
 from uis_env.live.strategies import Ask, Search
@@ -142,6 +143,18 @@ def test_a_path_goes_on_where_it_stopped() -> None:
     assert [len(messages) for messages in (second, third)] == [1, 1]
     assert "Write only the next step" in second[0]["content"]
     assert "Finish it" in third[0]["content"]
+
+
+def test_a_server_that_repeats_the_beginning_gives_the_same_steps() -> None:
+    def repeating(body: Mapping[str, Any]) -> Sequence[Reply]:
+        last = body["messages"][-1]
+        begun = last["content"].rstrip() if last["role"] == "assistant" else ""
+        return [(f"{begun}\n{text}" if begun else text, logprob) for text, logprob in world(0.2)(body)]
+
+    for seed in range(5):
+        ask = ask_with(0.2, seed, depth=4)
+        other = replace(ask, client=make_ask(repeating, pool=make_pool(prefill={})).client, ledger=Ledger())
+        assert run(ask, "tree_search", 2, 2, 2).answer == run(other, "tree_search", 2, 2, 2).answer
 
 
 def test_searching_is_timed_along_the_steps() -> None:

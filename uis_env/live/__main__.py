@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from uis_env.live.build import build
 from uis_env.live.config import load_config
 from uis_env.live.estimate import estimate_arm, estimate_recording
 from uis_env.live.recorder import record
+from uis_env.outcomes import save_world
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--resume", action="store_true", help="go on with a recording")
             command.add_argument("--max-dollars", type=float, default=math.inf, help="never passed")
             command.add_argument("--dry-run", action="store_true", help="only say what it costs")
+    command = commands.add_parser("build", help="make the outcome table of a finished recording")
+    command.add_argument("config", type=Path, help="that was recorded")
+    command.add_argument("folder", type=Path, help="the recording")
+    command.add_argument("--out", type=Path, required=True, help="the table, written as .npz and .json")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "build":
+            return _build(options)
         return _estimate(options) if options.command == "estimate" or options.dry_run else _record(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -52,7 +60,7 @@ def _estimate(options: argparse.Namespace) -> int:
 def _record(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     report = record(config, options.out, resume=options.resume, max_dollars=options.max_dollars)
-    print(f"recorded {report.recorded} pools of one query each, {report.left} left, ${report.spent:.4f} spent so far")
+    print(f"{report.recorded} (query, model, style) recorded, {report.left} left, ${report.spent:.4f} spent so far")
     for unit, error in list(report.failed.items())[:5]:
         print(f"failed: {unit}: {error}", file=sys.stderr)
     if report.stopped == "budget":
@@ -60,6 +68,14 @@ def _record(options: argparse.Namespace) -> int:
     elif report.stopped == "endpoint":
         print("too many failures in a row: look at calls.jsonl, then --resume", file=sys.stderr)
     return 1 if report.left else 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    world = build(load_config(options.config), options.folder, options.out.stem)
+    save_world(world, options.out)
+    queries, draws, arms = world.channels.quality.shape
+    print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms; play it with uis_env.load_world and UISEnv")
+    return 0
 
 
 if __name__ == "__main__":

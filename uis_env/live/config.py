@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,24 +86,29 @@ class LiveConfig:
         return Ask(client, arm.model, query, self.styles[arm.style], seed, self.scorer, self.search)
 
     def catalog(self) -> ArmCatalog:
-        """The arms with features: one-hot model, method and style; log2 samples, log parameters, log output price.
+        """All arms.
 
         Raises:
-            ValueError: if there is no arm.
+            ValueError: if there is none.
         """
         if not self.arms:
             raise ValueError(f"{self.path}.arms: missing, expected at least one [[arms]] table")
-        cards = [self.pool.models[arm.model].card for arm in self.arms]
-        numbers: dict[str, Any] = {"log2_budget": np.log2([np.prod(arm.budget) for arm in self.arms])}
-        if all(card.params for card in cards):
-            numbers["log_params"] = np.log([card.params or 1 for card in cards])
-        prices = [card.price.output if card.price else 0.0 for card in cards]
-        if min(prices) > 0:
-            numbers["log_price"] = np.log(prices)
-        labels = {name: [getattr(arm, name) for arm in self.arms] for name in ("model", "method", "style")}
-        features, names = arm_features(labels, numbers)
-        texts = tuple(f"{arm.model}; {arm.method} with budget {arm.budget}; {arm.style} prompt" for arm in self.arms)
-        return ArmCatalog(tuple(arm.arm for arm in self.arms), features, names, texts)
+        return make_catalog(self.arms, self.pool)
+
+
+def make_catalog(arms: Sequence[LiveArm], pool: Pool) -> ArmCatalog:
+    """Arms with features: one-hot model, method and style; log2 of the budget's product, log parameters, log price."""
+    cards = [pool.models[arm.model].card for arm in arms]
+    numbers: dict[str, Any] = {"log2_budget": np.log2([np.prod(arm.budget) for arm in arms])}
+    if all(card.params for card in cards):
+        numbers["log_params"] = np.log([card.params or 1 for card in cards])
+    prices = [card.price.output if card.price else 0.0 for card in cards]
+    if min(prices) > 0:
+        numbers["log_price"] = np.log(prices)
+    labels = {name: [getattr(arm, name) for arm in arms] for name in ("model", "method", "style")}
+    features, names = arm_features(labels, numbers)
+    texts = tuple(f"{arm.model}; {arm.method} with budget {arm.budget}; {arm.style} prompt" for arm in arms)
+    return ArmCatalog(tuple(arm.arm for arm in arms), features, names, texts)
 
 
 def load_config(path: Path) -> LiveConfig:

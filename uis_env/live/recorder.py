@@ -77,11 +77,15 @@ def record(
     """Records what is not yet in the folder.
 
     Raises:
-        ValueError: if the config records nothing, the folder holds a recording and `resume` is False, or it was made
-            from another config; naming file and line, if a file in it is damaged.
+        ValueError: if the config records nothing, the tokens of its samples could not be told apart, the folder holds
+            a recording and `resume` is False, or it was made from another config; naming file and line, if a file in
+            it is damaged.
     """
     if not config.record:
         raise ValueError(f"{config.path}.record: missing, expected samples per query by style, e.g. direct = 16")
+    for name, model in config.pool.models.items():
+        if not model.logprobs and model.max_n > 1:
+            raise ValueError(f"model {name!r}: without logprobs only max_n = 1 tells the tokens of every sample")
     _prepare(config, folder, resume)
     todo = _todo(config, folder)
     journal = CallJournal(folder / "calls.jsonl")

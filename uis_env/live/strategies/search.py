@@ -111,14 +111,27 @@ async def _continue(ask: Ask, path: Path, count: int, last: bool, after: tuple[s
     if not last:
         sampling = replace(sampling, stop=(ask.search.stop,), max_tokens=ask.search.max_tokens)
     prefill = bool(path.steps) and ask.client.pool.models[ask.model].prefill is not None
+    begun = _text(ask, path) + ask.search.stop
     if prefill:
-        messages.append({"role": "assistant", "content": _text(ask, path) + ask.search.stop})
+        messages.append({"role": "assistant", "content": begun})
     elif path.steps:
         hint = (_FINISH if last else _CONTINUE).format(path=_text(ask, path))
         messages[-1] = {"role": "user", "content": f"{messages[-1]['content']}\n\n{hint}"}
-    return await ask.sample(
+    batch = await ask.sample(
         count, path.tree, *path.key, messages=messages, sampling=sampling, after=after, prefill=prefill
     )
+    if not prefill:
+        return batch
+    # llama.cpp repeats what it was given to continue, vLLM does not.
+    samples = tuple(replace(sample, text=_without(sample.text, begun)) for sample in batch.samples)
+    return replace(batch, samples=samples)
+
+
+def _without(text: str, begun: str) -> str:
+    for prefix in (begun, begun.rstrip()):
+        if text.startswith(prefix):
+            return text[len(prefix) :].lstrip("\n")
+    return text
 
 
 def _text(ask: Ask, path: Path) -> str:
