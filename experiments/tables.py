@@ -15,8 +15,16 @@ from rich.text import Text
 from experiments.analysis import BEST_FIXED, ORACLE, REFERENCES, Analysis, HonestyRow, PairedRow, SummaryRow
 from uis_env.outcomes import atomic_write
 
-UNITS = {"dollars": "USD", "eflops": "TFLOP"}
-"""How cost is labelled, by channel."""
+
+class Unit(NamedTuple):
+    """How a cost is shown to people: a label, and what the number is multiplied by. Files keep the channel's unit."""
+
+    label: str
+    factor: float
+
+
+UNITS = {"dollars": Unit("USD/1k", 1000.0), "eflops": Unit("TFLOP", 1.0)}
+"""Per round; dollars per thousand queries."""
 
 
 def write_tables(root: Path, analyses: Sequence[Analysis]) -> None:
@@ -55,7 +63,7 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
     cell = analysis.cell
     unit = UNITS.get(cell.references["cost_channel"] or "")
     versus = analysis.versus_best_fixed()
-    header = ["", "agent", "reward", "vs best fixed", "quality", *([f"cost/{unit}"] if unit else []), "of gap"]
+    header = ["", "agent", "reward", "vs best fixed", "quality", *([unit.label] if unit else []), "of gap"]
     rows = []
     for rank, agent in enumerate(analysis.ranking(), 1):
         row, pair = analysis.summary[agent], versus.get(agent)
@@ -66,7 +74,7 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
                 Text(f"{row.reward:.4f}" + _half(row.reward_lo, row.reward_hi)),
                 _versus(pair) if pair else Text("—" if agent == BEST_FIXED else ""),
                 Text(f"{row.quality:.3f}"),
-                *([Text(f"{row.cost:.4g}")] if unit else []),
+                *([Text(f"{row.cost * unit.factor:#.3g}")] if unit else []),
                 Text("" if agent in (BEST_FIXED, ORACLE) else percent(analysis.honesty[agent].oracle_share)),
             ]
         )
@@ -109,7 +117,7 @@ def caption(analysis: Analysis) -> str:
 
 def percent(share: float) -> str:
     """A share in whole percent; empty if there is none."""
-    return "" if math.isnan(share) else f"{share:.0%}"
+    return "" if math.isnan(share) else f"{round(share, 2) + 0.0:.0%}"
 
 
 def _half(low: float, high: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from experiments import statistics
 from experiments.analysis import BEST_FIXED, REFERENCES, Analysis
 from experiments.results import AgentRuns, Array, Cell
-from experiments.tables import UNITS
+from experiments.tables import UNITS, Unit
 
 BASELINES = ("random", "cheapest", "strongest")
 """Agents that learn nothing but see nothing special either."""
@@ -48,6 +48,7 @@ def cell_payload(analysis: Analysis) -> dict[str, Any]:
     categories = {name: _categories(analysis, name, known["catalog"], label) for name, label in labels.items()}
     versus = analysis.versus_best_fixed()
     fixed = cell.agents.get(BEST_FIXED)
+    unit = UNITS.get(known["cost_channel"] or "", Unit("", 1.0))
     agents = []
     for agent in analysis.ranking():
         runs, row, honest = cell.agents[agent], analysis.summary[agent], analysis.honesty[agent]
@@ -68,7 +69,7 @@ def cell_payload(analysis: Analysis) -> dict[str, Any]:
                     "p_holm": pair.p_holm,
                 },
                 "quality": row.quality,
-                "cost": row.cost,
+                "cost": row.cost * unit.factor,
                 "fresh": row.reward_fresh,
                 "replayed": row.reward_replayed,
                 "share": [honest.oracle_share, honest.oracle_share_lo, honest.oracle_share_hi],
@@ -86,15 +87,20 @@ def cell_payload(analysis: Analysis) -> dict[str, Any]:
             "simulated": analysis.simulated,
             "rounds": cell.rounds,
             "seeds": len(cell.seeds),
-            "unit": UNITS.get(known["cost_channel"] or ""),
+            "unit": unit.label,
             "x": ends[kept].tolist(),
             "areas": ends[areas].tolist(),
             "segments": known["segments"],
             "phases": known["phases"],
             "agents": agents,
             "categories": categories,
-            "fixed": {"name": [arm["name"] for arm in known["catalog"]], **known["arms"]},
-            "plane": known["plane"],
+            "fixed": {
+                "name": [arm["name"] for arm in known["catalog"]],
+                "quality": known["arms"]["quality"],
+                "cost": known["arms"]["cost"] and [cost * unit.factor for cost in known["arms"]["cost"]],
+            },
+            "plane": known["plane"]
+            and {name: (np.array(points) * [unit.factor, 1]).tolist() for name, points in known["plane"].items()},
             **{name: known[name] for name in ("best_fixed", "oracle", "gap", "cross_fitted", "ceiling")},
         }
     )

@@ -11,11 +11,11 @@ function drawForest(host, cell, paint) {
   const add = (name, v, explain) => v && could.push({ name, value: [v.value, v.low, v.high], wide: [v.low, v.high], reference: true, explain });
   add("context ceiling", cell.ceiling, "a policy with full information on the other queries, from the same features; interval over queries");
   add("cross-fitted oracle", cell.cross_fitted && cell.cross_fitted.gap, "arm chosen on one half of the samples, valued on the other: a lower bound; interval over queries");
-  add("table oracle", cell.gap, "the best arm per query by the table's own expectation: optimistic; interval over queries");
+  add("table oracle", cell.gap, "the best arm per query by the table's own expectation; interval over queries");
   const step = 25, split = could.length && rows.length ? 14 : 0, top = 8, bottom = top + (rows.length + could.length) * step + split;
   const [svg, width] = canvas(host, bottom + 24, "Paired differences in reward from the best fixed arm");
   const roomy = width >= 540;
-  const left = Math.min(width * 0.42, 12 + Math.max(...[...rows, ...could].map((r) => textWidth(r.name, 12.5))));
+  const left = Math.min(width * 0.42, 240, 12 + Math.max(...[...rows, ...could].map((r) => textWidth(r.name, 12.5))));
   const right = width - (roomy ? 158 : 52);
   const near = [...rows.filter((r) => r.learner), ...could.slice(0, 1)];
   const ends = (near.length ? near : rows).flatMap((r) => [r.value[0], ...r.wide]).filter((v) => v !== null);
@@ -130,12 +130,13 @@ function drawPlane(host, cell, paint) {
   const points = cell.agents.map((a) => ({ ...a, px: x(a.cost), py: y(a.quality) }));
   for (const p of points) taken.push({ x0: p.px - 6, x1: p.px + 6, y0: p.py - 6, y1: p.py + 6 });
   for (const p of [...points].reverse()) {
-    const { colour } = paint(p.name);
-    svg.append(element("circle", { cx: p.px, cy: p.py, r: p.role === "learner" ? 6 : 5, style: `fill:${p.role === "learner" ? colour : "var(--card)"};stroke:${p.role === "learner" ? "var(--card)" : colour}`, "stroke-width": p.role === "learner" ? 1.5 : 2.2, "data-tip": `${p.name}\nquality ${number(p.quality)}, cost ${number(p.cost)} ${cell.unit}\nreward ${number(p.reward[0])}` }));
+    const { colour, dash } = paint(p.name), learner = p.role === "learner";
+    const shape = learner && dash ? ["rect", { x: p.px - 5.5, y: p.py - 5.5, width: 11, height: 11 }] : ["circle", { cx: p.px, cy: p.py, r: learner ? 6 : 5 }];
+    svg.append(element(shape[0], { ...shape[1], style: `fill:${p.role === "learner" ? colour : "var(--card)"};stroke:${p.role === "learner" ? "var(--card)" : colour}`, "stroke-width": p.role === "learner" ? 1.5 : 2.2, "data-tip": `${p.name}\nquality ${number(p.quality)}, cost ${number(p.cost)} ${cell.unit}\nreward ${number(p.reward[0])}` }));
   }
   for (const p of points) {
-    const spot = besides(p.px, p.py, textWidth(p.name, 11.5), taken, width, bottom);
-    if (spot) svg.append(element("text", { x: spot[0], y: spot[1], style: `fill:${paint(p.name).colour};stroke:var(--card)`, "stroke-width": 3, "paint-order": "stroke", "font-size": 11.5, "font-weight": p.role === "learner" ? 600 : 400, "pointer-events": "none" }, p.name));
+    const label = shorten(p.name, 150, 11.5), spot = besides(p.px, p.py, textWidth(label, 11.5), taken, width, bottom);
+    if (spot) svg.append(element("text", { x: spot[0], y: spot[1], style: `fill:${paint(p.name).colour};stroke:var(--card)`, "stroke-width": 3, "paint-order": "stroke", "font-size": 11.5, "font-weight": p.role === "learner" ? 600 : 400, "pointer-events": "none" }, label));
   }
 }
 

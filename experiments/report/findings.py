@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from experiments.analysis import BEST_FIXED, Analysis, HonestyRow, PairedRow
 from experiments.report.data import role
@@ -12,6 +12,9 @@ from experiments.statistics import FLIPS
 
 LEVEL = 0.05
 """A corrected p below this is called a difference."""
+
+
+Row = TypeVar("Row")
 
 
 class Finding(NamedTuple):
@@ -53,6 +56,11 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def _recorded(rows: Sequence[tuple[Analysis, Row]]) -> Sequence[tuple[Analysis, Row]]:
+    """Those of recorded worlds, if there are any: a headline on a simulated world would hide them."""
+    return [row for row in rows if not row[0].simulated] or rows
+
+
 def _learners(analyses: Sequence[Analysis]) -> Iterator[tuple[Analysis, PairedRow, HonestyRow]]:
     """Every learner's comparison with the best fixed arm, in every cell."""
     for analysis in analyses:
@@ -66,7 +74,7 @@ def _verdict(analyses: Sequence[Analysis]) -> Finding | None:
     if not rows:
         return None
     wins = [(analysis, pair) for analysis, pair in rows if pair.p_holm < LEVEL and pair.difference > 0]
-    analysis, best = max(wins or rows, key=lambda row: row[1].difference)
+    analysis, best = max(_recorded(wins or rows), key=lambda row: row[1].difference)
     over_seeds = "" if math.isnan(best.difference_lo) else f" {span(best.difference_lo, best.difference_hi)}"
     told = f"{signed(best.difference)}{over_seeds} a round{where(analysis, analyses)}"
     if not wins:
@@ -79,8 +87,9 @@ def _verdict(analyses: Sequence[Analysis]) -> Finding | None:
         if least > LEVEL:
             text += (
                 f" With {best.seeds} seeds and {tests} tests no corrected p can be below {min(1.0, least):.2g}: "
-                "run more seeds to show anything."
+                "no difference could have been shown."
             )
+            return Finding("Too few seeds to tell whether a learner beats the best fixed arm", text)
         return Finding("No learner beat the best fixed arm", text, "bad")
     cells = len({analysis.key for analysis, _ in wins})
     agents = sorted({pair.agent for _, pair in wins})
@@ -101,7 +110,7 @@ def _ceiling(analyses: Sequence[Analysis]) -> Finding | None:
     if not known:
         return None
     silent = sum(ceiling["no_signal"] for _, ceiling in known)
-    analysis, best = max(known, key=lambda row: row[1]["value"])
+    analysis, best = max(_recorded(known), key=lambda row: row[1]["value"])
     interval = "" if best["low"] is None else f" {span(best['low'], best['high'])}"
     text = (
         "A policy that was told every outcome of the other queries, and sees the same features, gains "
@@ -123,7 +132,7 @@ def _gap(analyses: Sequence[Analysis]) -> Finding | None:
     rows = [(a, row) for a, _, row in _learners(analyses) if not math.isnan(row.oracle_share)]
     if not rows:
         return None
-    analysis, best = max(rows, key=lambda row: row[1].oracle_share)
+    analysis, best = max(_recorded(rows), key=lambda row: row[1].oracle_share)
     text = f"{signed(best.oracle_gap)} a round lie between the best fixed arm and the table's own oracle"
     text += where(analysis, analyses)
     if not math.isnan(best.cross_fitted_gap):
@@ -149,20 +158,23 @@ def _arms(analyses: Sequence[Analysis]) -> Finding | None:
         return None
     if len(places) == 1:
         return Finding("One arm is the best fixed one throughout", f"It is {next(iter(places))}.")
-    told = "; ".join(f"{arm} at {', '.join(names[:4])}{', …' * (len(names) > 4)}" for arm, names in places.items())
-    return Finding(f"{len(places)} different arms are the best fixed one", f"{told}.")
+    told = [
+        f"{arm} at {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "") for arm, names in places.items()
+    ]
+    text = "; ".join(told[:3]) + ("; …" if told[3:] else ".")
+    return Finding(f"{len(places)} different arms are the best fixed one", text)
 
 
 def _replay(analyses: Sequence[Analysis]) -> Finding | None:
     rows = []
-    for analysis, pair, _ in _learners(analyses):
+    for analysis, pair, _ in _learners([a for a in analyses if len(a.cell.references["segments"]) == 1]):
         row, fixed = analysis.summary[pair.agent], analysis.summary[BEST_FIXED]
         extra = (row.reward_replayed - row.reward_fresh) - (fixed.reward_replayed - fixed.reward_fresh)
         if not math.isnan(extra):
-            rows.append((extra, analysis, row))
+            rows.append((analysis, (extra, row)))
     if not rows:
         return None
-    extra, analysis, row = max(rows, key=lambda found: found[0])
+    analysis, (extra, row) = max(_recorded(rows), key=lambda found: found[1][0])
     if extra <= 0:
         return None
     return Finding(

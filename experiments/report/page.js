@@ -4,7 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 document.documentElement.classList.add("js");
 
-const state = { cell: 0, kind: "lead", dimension: "model", chosen: new Set() };
+const state = { cell: 0, kind: "lead", dimension: "model", chosen: new Set(), touched: false };
 const byId = (id) => document.getElementById(id);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -51,6 +51,7 @@ function chips(cell) {
     chip.append(dot, agent.name);
     chip.setAttribute("aria-pressed", state.chosen.has(agent.name));
     chip.addEventListener("click", () => {
+      state.touched = true;
       if (!state.chosen.delete(agent.name)) state.chosen.add(agent.name);
       chip.setAttribute("aria-pressed", state.chosen.has(agent.name));
       drawCurves(byId("curves"), cell, state.kind, state.chosen, paint);
@@ -73,10 +74,9 @@ function legend(cell) {
 function choose(index) {
   state.cell = index;
   const cell = data.cells[index];
-  if (!state.chosen.size) {
+  if (!state.touched) {
     const learners = cell.agents.filter((a) => a.role === "learner").slice(0, 5);
-    for (const agent of learners) state.chosen.add(agent.name);
-    state.chosen.add("best_fixed");
+    state.chosen = new Set([...learners.map((a) => a.name), "best_fixed"]);
   }
   all(".cell").forEach((section) => section.classList.toggle("chosen", Number(section.dataset.cell) === index));
   all("#picker button").forEach((b) => b.setAttribute("aria-pressed", cell.key[Number(b.dataset.part)] === b.dataset.name));

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import BEST_FIXED, ORACLE, Analysis
+from experiments.analysis import BEST_FIXED, ORACLE, Analysis, PairedRow
 from experiments.report.data import payload, role
 from experiments.report.findings import LEVEL, findings, p_value, signed, span
 from experiments.tables import UNITS, percent
@@ -27,7 +28,7 @@ TERMS = (
     ("fixed_elsewhere", "every query with the arm that was best on the other query folds."),
     (
         "table oracle",
-        "the best arm per query by the table's own expectation; optimistic, because finite sample pools reward luck.",
+        "the best arm per query by the table's own expectation; optimistic where sample pools are finite: luck counts.",
     ),
     (
         "cross-fitted oracle",
@@ -142,7 +143,8 @@ cost.</figcaption>
 <div class="legend"><span><i class="ring" style="color:var(--muted)"></i>fresh</span>
 <span><i class="box" style="background:var(--muted);border-radius:50%"></i>replayed</span></div>
 <figcaption>What an agent earns only on queries it has seen is memory. Fresh rounds come first, so some of the
-distance is learning; the best fixed arm shows how much is neither.</figcaption>
+distance is learning; the best fixed arm shows how much is neither. Where conditions change, so does what rounds
+pay.</figcaption>
 </figure>
 <figure class="wide">
 <header><h3>Which arms are played</h3>
@@ -203,47 +205,58 @@ def _place(analysis: Analysis) -> str:
 
 
 def _overview(analyses: Sequence[Analysis]) -> str:
-    """Agents by comparisons: the difference from the best fixed arm, shaded."""
-    versus = [analysis.versus_best_fixed() for analysis in analyses]
-    agents = dict.fromkeys(agent for rows in versus for agent in rows if agent != ORACLE)
-    if not agents:
+    """Agents by comparisons: the difference from the best fixed arm, shaded within each comparison."""
+    versus = [
+        {agent: row for agent, row in analysis.versus_best_fixed().items() if agent != ORACLE} for analysis in analyses
+    ]
+    places: dict[str, list[float]] = {}
+    for rows in versus:
+        for place, agent in enumerate(sorted(rows, key=lambda agent: -rows[agent].difference)):
+            places.setdefault(agent, []).append(place / len(rows))
+    if not places:
         return ""
-    order = sorted(agents, key=lambda agent: _mean(-rows[agent].difference for rows in versus if agent in rows))
-    largest = max(abs(rows[agent].difference) for rows in versus for agent in rows if agent != ORACLE) or 1.0
-    varied = [i for i in range(3) if len({analysis.key[i] for analysis in analyses}) > 1]
-    head = ""
-    for i, analysis in enumerate(analyses):
-        parts = [escape(analysis.key[j]) + (" (simulated)" if j == 0 and analysis.simulated else "") for j in varied]
-        head += f'<th><button type="button" data-cell="{i}">{"<br>".join(parts)}</button></th>'
     body = ""
-    for agent in order:
+    for agent in sorted(places, key=lambda agent: sum(places[agent]) / len(places[agent])):
         body += f'<tr class="{role(agent)}"><td class="name">{_breakable(agent)}</td>'
         for rows in versus:
-            if agent not in rows:
-                body += "<td></td>"
-                continue
-            row = rows[agent]
-            colour = "good" if row.difference > 0 else "bad"
-            strength = round(55 * math.sqrt(abs(row.difference) / largest))
-            clear = "clear" if row.p_holm < LEVEL else ""
-            body += (
-                f'<td class="{clear}" style="background:color-mix(in srgb,var(--{colour}) {strength}%,transparent)">'
-                f"{signed(row.difference)}</td>"
-            )
+            body += _shaded(rows[agent], rows.values()) if agent in rows else "<td></td>"
         body += "</tr>\n"
     return f"""<section>
 <h2>All comparisons</h2>
-<div class="scroll"><table class="heat"><thead><tr><th class="name">agent</th>{head}</tr></thead>
+<div class="scroll"><table class="heat"><thead>{_overview_head(analyses)}</thead>
 <tbody>
 {body}</tbody></table></div>
-<p class="caption">Reward per round minus that of the best fixed arm of the same rounds. Blue is better, orange worse;
-bold where the Holm-corrected p is below .05. Choose a column to look closer.</p>
+<p class="caption">Reward per round minus that of the best fixed arm of the same rounds; agents by mean rank. Blue is
+better, orange worse; bold where the Holm-corrected p is below .05. Choose a column to look closer.</p>
 </section>"""
 
 
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)
+def _shaded(row: PairedRow, column: Iterable[PairedRow]) -> str:
+    largest = max(abs(other.difference) for other in column) or 1.0
+    strength = round(55 * math.sqrt(abs(row.difference) / largest))
+    colour = "good" if row.difference > 0 else "bad"
+    return (
+        f'<td class="{"clear" if row.p_holm < LEVEL else ""}" '
+        f'style="background:color-mix(in srgb,var(--{colour}) {strength}%,transparent)">{signed(row.difference)}</td>'
+    )
+
+
+def _overview_head(analyses: Sequence[Analysis]) -> str:
+    """A row per dimension that varies, equal neighbours joined; the last row's headings choose a comparison."""
+    varied = [i for i in range(3) if len({analysis.key[i] for analysis in analyses}) > 1]
+    head = ""
+    for part in varied:
+        cells = f'<th class="name">{"agent" if part == varied[-1] else ""}</th>'
+        for _, group in groupby(range(len(analyses)), lambda i, end=part + 1: analyses[i].key[:end]):  # type: ignore[misc]
+            members = list(group)
+            first = analyses[members[0]]
+            name = escape(first.key[part]) + (" (simulated)" if part == 0 and first.simulated else "")
+            if part == varied[-1]:
+                cells += "".join(f'<th><button type="button" data-cell="{i}">{name}</button></th>' for i in members)
+            else:
+                cells += f'<th colspan="{len(members)}">{name}</th>'
+        head += f"<tr>{cells}</tr>"
+    return head
 
 
 def _picker(analyses: Sequence[Analysis]) -> str:
@@ -279,7 +292,8 @@ def _facts(index: int, analysis: Analysis) -> str:
         fact("ceiling of the context", signed(ceiling["value"]) + silent, f"{interval} over a fixed arm")
     if cross:
         fact("cross-fitted oracle", f"{cross['value']:.3f}", f"lower bound; {cross['arms']} arms both halves can value")
-    fact("table oracle", f"{known['oracle']['value']:.3f}", "optimistic: finite pools reward luck")
+    told = "optimistic: finite pools reward luck" if cross else "the best arm for each query, by the table"
+    fact("table oracle", f"{known['oracle']['value']:.3f}", told)
     world = f"{counts['arms']} arms, {counts['draws']} draws each"
     if known["verifier"]:
         world += f"; score: {known['verifier']}"
@@ -301,7 +315,7 @@ def _table(index: int, analysis: Analysis) -> str:
     unit = UNITS.get(analysis.cell.references["cost_channel"] or "")
     versus = analysis.versus_best_fixed()
     head = [("#", "w1"), ("agent", "name"), ("reward", ""), ("vs best fixed", ""), ("Holm p", "w1"), ("quality", "")]
-    head += [(f"cost, {unit}", "")] if unit else []
+    head += [(f"cost, {unit.label}", "")] if unit else []
     head += [("gap closed", ""), ("fresh", "w1"), ("replayed", "w1"), ("optimal arm", "w2"), ("stuck", "w2")]
     rows = ""
     for rank, agent in enumerate(analysis.ranking(), 1):
@@ -320,7 +334,7 @@ def _table(index: int, analysis: Analysis) -> str:
                 "w1",
             ),
             _cell(row.quality, f"{row.quality:.3f}"),
-            *([_cell(row.cost, f"{row.cost:#.3g}")] if unit else []),
+            *([_cell(row.cost, f"{row.cost * unit.factor:#.3g}")] if unit else []),
             _cell(honest.oracle_share, percent(honest.oracle_share)),
             _cell(row.reward_fresh, f"{row.reward_fresh:.3f}", "w1"),
             _cell(row.reward_replayed, f"{row.reward_replayed:.3f}", "w1"),

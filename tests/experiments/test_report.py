@@ -157,7 +157,7 @@ def test_findings_when_nobody_wins(tiny_cell):
 
 def test_few_seeds_can_show_nothing(tiny_world, cell_factory):
     found = told(analyse([cell_factory(tiny_world, seeds=4)]))
-    assert "With 4 seeds" in found["No learner beat the best fixed arm"].text
+    assert "With 4 seeds" in found["Too few seeds to tell whether a learner beats the best fixed arm"].text
 
 
 def test_findings_where_the_context_matters(world_factory, cell_factory):

@@ -89,7 +89,7 @@ def test_the_ranked_table_fits_and_says_what_matters(analyses):
     assert "(simulated)" in lines[0]
     order = [line.split()[1] for line in lines[2:8]]
     assert order == analyses[0].ranking()
-    assert all(word in text for word in ("vs best fixed", "of gap", "cost/USD", "best fixed arm", "no signal"))
+    assert all(word in text for word in ("vs best fixed", "of gap", "USD/1k", "best fixed arm", "no signal"))
     learner = next(line for line in lines if " learner " in line)
     assert f"{analyses[0].summary['learner'].reward:.4f}" in learner
     assert f"{analyses[0].honesty['learner'].oracle_share:.0%}" in learner
