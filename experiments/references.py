@@ -62,7 +62,7 @@ def references(
     priced = getattr(world.channels, channel) is not None
     facts = {
         "simulated": world.simulated,
-        "verifier": world.provenance.get("verifier") if world.channels.score is not None else None,
+        "verifier": world.provenance.get("verifier") or world.provenance.get("choices", {}).get("score"),
         "channels": list(world.channels.present()),
         "cost_channel": channel if priced else None,
         "catalog": [

@@ -296,7 +296,7 @@ def _facts(index: int, analysis: Analysis) -> str:
     fact("table oracle", f"{known['oracle']['value']:.3f}", told)
     world = f"{counts['arms']} arms, {counts['draws']} draws each"
     if known["verifier"]:
-        world += f"; score: {known['verifier']}"
+        world += f"; verifier: {known['verifier'].partition(';')[0]}"
     fact("queries", f"{counts['queries']:,}", world)
     phases = ""
     if len(known["phases"]) > 1:

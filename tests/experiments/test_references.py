@@ -94,8 +94,9 @@ def test_a_world_without_a_cost_has_no_plane(world_factory):
     assert result["verifier"] is None
 
 
-def test_the_verifier_is_named_where_there_is_a_score(world_factory):
-    result, *_ = make(world_factory(provenance={"verifier": "a reward model"}))
+@pytest.mark.parametrize("said", [{"verifier": "a reward model"}, {"choices": {"score": "a reward model"}}])
+def test_the_verifier_is_named_where_the_world_names_one(world_factory, said):
+    result, *_ = make(world_factory(provenance=said))
     assert result["verifier"] == "a reward model"
 
 
