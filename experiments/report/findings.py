@@ -179,8 +179,8 @@ def _replay(analyses: Sequence[Analysis]) -> Finding | None:
         return None
     return Finding(
         "Some of the learning is memory",
-        f"{row.agent} earned {signed(row.reward_fresh)} a round on fresh queries, {signed(row.reward_replayed)} on replayed "
-        f"ones{where(analysis, analyses)}, {signed(extra)} beyond what the best fixed arm shows. Fresh rounds "
+        f"{row.agent} earned {signed(row.reward_fresh)} a round on fresh queries and {signed(row.reward_replayed)} on "
+        f"replayed ones{where(analysis, analyses)}, {signed(extra)} beyond what the best fixed arm shows. Fresh rounds "
         "come first, so part of it is learning that would carry over.",
     )
 
