@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
-from jax.scipy.linalg import solve_triangular
 
 from agents.agent import Agent, Choice, Feedback, Observation, Spec
 from agents.choosing import Stream, pick_best, pick_sampled, real, stream
-from agents.posterior import Gaussian
+from agents.posterior import Gaussian, divide_by_root
 from agents.regression import Disjoint, Regression, disjoint
 from agents.wrappers import warm_up
 
@@ -190,8 +189,7 @@ def _neural_linear(
         arm = jnp.maximum(rounds.action, 0)
         precision = jnp.broadcast_to(eye, (spec.arms, dim, dim)).at[arm].add(z[:, :, None] * z[:, None, :])
         moment = jnp.zeros((spec.arms, dim), z.dtype).at[arm].add(z * rounds.reward[:, None])
-        lower = jnp.linalg.cholesky(precision)
-        root = solve_triangular(lower, jnp.broadcast_to(jnp.eye(dim, dtype=z.dtype), lower.shape), lower=True)
+        root = jax.vmap(divide_by_root, (0, None))(precision, jnp.eye(dim, dtype=z.dtype))
         half = jnp.einsum("kij,kj->ki", root, moment)
         return Disjoint(Gaussian(jnp.einsum("kji,kj->ki", root, half), root), None)
 

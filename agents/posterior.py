@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.linalg import solve_triangular
+from jax import Array, lax
 
 from agents.choosing import real
 
@@ -67,10 +66,27 @@ def observe_batch(belief: Gaussian, xs: Array, ys: Array, weights: Array) -> Gau
     """
     weighted = xs * weights[:, None]
     gram = belief.root @ (weighted.T @ xs) @ belief.root.T
-    lower = jnp.linalg.cholesky(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram)
-    root = solve_triangular(lower, belief.root, lower=True)
+    root = divide_by_root(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram, belief.root)
     step = root.T @ (root @ (weighted.T @ (ys - xs @ belief.mean.T)))
     return Gaussian(belief.mean + step.T, root)
+
+
+def divide_by_root(matrix: Array, right: Array) -> Array:
+    """`L^-1 right` for a positive definite `matrix = L L'` (d, d), L lower triangular, and right (d, n); O(d^2 (d + n)).
+
+    Cholesky factorisation and forward substitution in one elimination. Written out because jaxlib's batched LAPACK
+    calls wait for XLA's thread pool on a thread of that pool: on a machine of few cores two at once wait for ever.
+    """
+    below = jnp.arange(len(matrix))
+
+    def eliminate(j: Array, parts: tuple[Array, Array]) -> tuple[Array, Array]:
+        rest, done = parts
+        pivot = jnp.sqrt(rest[j, j])
+        column = jnp.where(below > j, rest[:, j], 0.0) / pivot
+        row = done[j] / pivot
+        return rest - jnp.outer(column, column), (done - jnp.outer(column, row)).at[j].set(row)
+
+    return lax.fori_loop(0, len(matrix), eliminate, (matrix, right))[1]
 
 
 def forget(belief: Gaussian, keep: Array, ridge: float | Array) -> Gaussian:
@@ -81,8 +97,7 @@ def forget(belief: Gaussian, keep: Array, ridge: float | Array) -> Gaussian:
     """
     eye = jnp.eye(belief.root.shape[-1], dtype=belief.root.dtype)
     excess = (1.0 - keep) * ridge
-    lower = jnp.linalg.cholesky(keep * eye + excess * (belief.root @ belief.root.T))
-    root = solve_triangular(lower, belief.root, lower=True)
+    root = divide_by_root(keep * eye + excess * (belief.root @ belief.root.T), belief.root)
     return Gaussian(belief.mean - excess * (root.T @ (root @ belief.mean)), root)
 
 

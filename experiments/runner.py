@@ -95,6 +95,9 @@ class Runner:
         self.store = Store(root, config.digest)
         self.workers = workers or os.cpu_count() or 1
         self.devices = jax.local_devices()
+        # On a CPU the units are the parallelism: matrix products stay on the thread of their unit.
+        on_cpu = jax.default_backend() == "cpu"
+        self._compiler_options = {"xla_cpu_multi_thread_eigen": False} if on_cpu else None
         self.clock = Clock()
         self.games = all_games(config)
         self._extra = extra or {}
@@ -228,9 +231,9 @@ class Runner:
             if known not in self._agents:
                 place = [part.name for part in self.config.agents].index(name)
                 loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
-                spec = make_spec(loaded, world.context, preference, self.config.rounds)
+                spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
                 self._agents[known] = make_agent(
-                    self.config.agents[place], spec, f"agents[{place}] ({name!r})", self._extra
+                    self.config.agents[place], spec, loaded.catalog, f"agents[{place}] ({name!r})", self._extra
                 )
             return self._agents[known]
 
@@ -308,7 +311,7 @@ class Runner:
         if mine:
             begin = time.perf_counter()
             try:
-                future.set_result(function.lower(*static, *args, **options).compile())
+                future.set_result(function.lower(*static, *args, **options).compile(self._compiler_options))
             except BaseException as error:
                 future.set_exception(error)
                 raise
