@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments run | list | report`."""
+"""The command line: `python -m experiments run | live | list | report`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   python -m experiments run paper_configs/quickstart.toml
   python -m experiments run paper_configs/quickstart.toml --seeds 8 --rounds 500 --out results/short
   python -m experiments run paper_configs/quickstart.toml --agent my_module:make
+  python -m experiments live paper_configs/live/smollm2.toml --max-dollars 0.10
   python -m experiments list
   python -m experiments report results/quickstart
 """
@@ -43,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("list", help="agents, worlds, scenarios and configs, each with a line")
 
+    live = commands.add_parser("live", help="let an agent learn on real endpoints (goes on with what was stopped)")
+    live.add_argument("config", type=Path, metavar="CONFIG", help="a live config; see paper_configs/live/")
+    live.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: results/live-<config>)")
+    live.add_argument(
+        "--max-dollars", type=float, default=float("inf"), metavar="X", help="never passed, earlier parts included"
+    )
+
     report = commands.add_parser("report", help="rebuild tables and report from stored results")
     report.add_argument("dir", type=Path, metavar="DIR", help="a run directory")
     return top
@@ -59,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match args.command:
             case "run":
                 return commands.run(args)
+            case "live":
+                from experiments import live
+
+                return live.command(args.config, args.out, args.max_dollars)
             case "list":
                 return commands.show_list()
             case _:

@@ -16,7 +16,7 @@ budgets = [2, 4]                # [[4, 2, 8]] for methods whose budget has sever
 direct = 16
 ```
 
-Optional: `[styles.<name>]`, `[scorer]`, `[search]`, `[reward]` (settings of `Reward`), `context`.
+Optional: `[styles.<name>]`, `[scorer]`, `[search]`, `[reward]` (settings of `Reward`), `context`, `[experiment]`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class LiveConfig:
         record: style -> samples per query.
         reward: settings of `Reward`.
         context: "hashed", "text", or the path of an .npy file.
+        experiment: what `python -m experiments live` plays: rounds, seed and agent; read there.
         digest: sha256 of everything that decides what is asked: a run resumes only under the same.
     """
 
@@ -79,6 +80,7 @@ class LiveConfig:
     record: Mapping[str, int]
     reward: Reward
     context: str
+    experiment: Mapping[str, Any]
     digest: str
 
     def ask(self, client: Client, query: Query, arm: LiveArm, seed: int) -> Ask:
@@ -126,7 +128,8 @@ def load_config(path: Path) -> LiveConfig:
     styles = load_styles(table.tables("styles", {}))
     queries = load_queries(table.table("queries"), base)
     settings = {**table.data, "models": source.data["models"]}
-    settings.pop("endpoints", None)
+    for key in ("endpoints", "experiment"):
+        settings.pop(key, None)
     arms = [arm for i, spec in enumerate(table.take("arms", list, [])) for arm in _arms(spec, i, path, pool, styles)]
     repeated = sorted({arm.arm.name for arm in arms if arms.count(arm) > 1})
     if repeated:
@@ -142,6 +145,7 @@ def load_config(path: Path) -> LiveConfig:
         record=_record(table.table("record", {}), styles),
         reward=_reward(table.table("reward", {})),
         context=_context(table.take("context", str, "hashed"), base, path),
+        experiment=table.take("experiment", dict, {}),
         digest=_digest(settings, queries),
     )
     table.done()
@@ -223,6 +227,6 @@ def _context(name: str, base: Path, path: Path) -> str:
 
 
 def _digest(settings: Mapping[str, Any], queries: tuple[Query, ...]) -> str:
-    """Of the whole config and its queries; not of endpoints, whose addresses, timeouts and keys may change."""
+    """Of what is asked of whom; not of endpoints, whose addresses, timeouts and keys may change."""
     text = json.dumps([settings, [query.to_json() for query in queries]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -79,6 +79,28 @@ def estimate_arm(config: LiveConfig, arm: LiveArm, tokens: int | None = None) ->
     return _estimate(config, tokens, run)
 
 
+def list_costs(config: LiveConfig, channel: str, queries: int = 4, tokens: int = 64) -> list[float]:
+    """What each arm costs on a query by price list and shapes alone: the mean over the first few queries.
+
+    Args:
+        config: with arms.
+        channel: "dollars" or "eflops"; NaN where a price or a shape is missing.
+        queries: how many.
+        tokens: of a sample, unless its limit is lower.
+    """
+
+    async def run() -> list[float]:
+        client = Client(config.pool, transport=Imagined(tokens))
+        means = []
+        for arm in config.arms:
+            asked = config.queries[:queries]
+            outcomes = [await play(config.ask(client, query, arm, 0), arm.method, arm.budget) for query in asked]
+            means.append(sum(getattr(outcome, channel) for outcome in outcomes) / len(asked))
+        return means
+
+    return asyncio.run(run())
+
+
 def _estimate(config: LiveConfig, tokens: int | None, run: Any) -> Estimate:
     cards = config.pool.cards
     ledgers = []

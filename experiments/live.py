@@ -1,0 +1,280 @@
+"""`python -m experiments live CONFIG`: one agent learns on real endpoints, decision by decision.
+
+The run directory holds `manifest.json`, `calls.jsonl` (every HTTP call) and `decisions.jsonl` (a row per round). The
+agent's state is a function of the decisions: a run that was stopped or killed replays its updates and goes on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from msgspec import Meta
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from agents import AGENTS
+from agents.agent import Agent, Feedback, Observation, Spec, State
+from agents.rollout import agent_keys
+from experiments.config import AgentConfig, ConfigError, Positive
+from uis_env.live.config import LiveConfig, load_config
+from uis_env.live.env import LiveEnv
+from uis_env.live.estimate import list_costs
+from uis_env.live.journal import Appender, read_rows
+from uis_env.live.transport import Transport
+from uis_env.outcomes import atomic_write
+
+Factory = Callable[..., Agent]
+_CHANNELS = ("quality", "score", "dollars", "eflops", "tokens", "latency")
+
+
+class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `[experiment]` of a live config: rounds, the seed of tape and agent, and the agent."""
+
+    rounds: Positive
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    agent: AgentConfig
+
+
+def parse_experiment(config: LiveConfig) -> Experiment:
+    """Reads `[experiment]`.
+
+    Raises:
+        ConfigError: naming the key that is unknown, missing or not as expected.
+    """
+    try:
+        return msgspec.convert(dict(config.experiment), Experiment)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{config.path}.experiment: {error}") from None
+
+
+def make_spec(env: LiveEnv, rounds: int) -> Spec:
+    """What an agent may know in advance: sizes, arm features, list costs, and the models' sizes as a prior."""
+    config, catalog, channel = env.config, env.catalog, env.reward.cost_channel
+    cost = np.array(list_costs(config, channel) if channel in env.channels else [0.0] * len(catalog))
+    params = [config.pool.models[arm.model].card.params or 0.0 for arm in config.arms]
+    rank = np.unique(params if all(params) else cost, return_inverse=True)[1]
+    return Spec(
+        arms=len(catalog),
+        context=env.contexts.shape[1],
+        features=catalog.features,
+        model=catalog.model_index,
+        method=np.array([catalog.methods.index(arm.method) for arm in catalog.arms], np.int32),
+        budget=np.array([catalog.budgets.index(arm.budget) for arm in catalog.arms], np.int32),
+        log_budget=np.log2([math.prod(arm.budget) for arm in catalog.arms]).astype(np.float32),
+        list_cost=cost.astype(np.float32),
+        list_quality=(rank + cost / (cost.max() * 2 or 1.0)).astype(np.float32),
+        channels=env.channels,
+        horizon=rounds,
+        transform=env.reward.transform,
+        ends=env.reward.ends or (0.0, 1.0),
+    )
+
+
+def make_agent(part: AgentConfig, spec: Spec, where: str, extra: Mapping[str, Factory]) -> Agent:
+    """The agent of the config.
+
+    Raises:
+        ConfigError: if there is no such agent, it does not take the options, or it needs what no live run can tell.
+    """
+    factory = extra.get(part.what) or AGENTS.get(part.what)
+    if factory is None:
+        raise ConfigError(f"{where}: unknown agent {part.what!r}; expected one of {', '.join(AGENTS)}")
+    try:
+        inspect.signature(factory).bind(spec, **part.options)
+        agent = factory(spec, **part.options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}.options: {part.what}: {error}") from None
+    if agent.privileged:
+        raise ConfigError(f"{where}: {part.what!r} sees the outcomes of all arms, which no live run can tell")
+    return agent
+
+
+class LiveRun:
+    """An agent, its environment and its log.
+
+    Args:
+        config: with arms and an `[experiment]`.
+        root: the run directory; a run of the same config in it is gone on with.
+        max_dollars: never passed, earlier parts of the run included.
+        extra: factories of agents that are not in the registry.
+        transport: None connects through the `openai` SDK.
+
+    Attributes:
+        rows: the decisions so far.
+        state: the agent's, after them.
+
+    Raises:
+        ConfigError: if the config does not fit, or the directory holds a run of another one.
+    """
+
+    def __init__(
+        self,
+        config: LiveConfig,
+        root: Path,
+        *,
+        max_dollars: float = math.inf,
+        extra: Mapping[str, Factory] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.experiment = parse_experiment(config)
+        _claim(root, config, self.experiment)
+        rounds = self.experiment.rounds
+        try:
+            self.env = LiveEnv(
+                config, horizon=rounds, max_dollars=max_dollars, journal=root / "calls.jsonl", transport=transport
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        self._log = Appender(root / "decisions.jsonl")
+        try:
+            self._start(read_rows(root / "decisions.jsonl"), extra or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, rows: list[dict[str, Any]], extra: Mapping[str, Factory]) -> None:
+        """Makes the agent and brings it to where the log ends."""
+        env, part = self.env, self.experiment.agent
+        spec = make_spec(env, self.experiment.rounds)
+        agent = make_agent(part, spec, f"{env.config.path}.experiment.agent", extra)
+        self._act, self._update = jax.jit(agent.act), jax.jit(agent.update)
+        self._keys = agent_keys(self.experiment.seed, part.name)
+        self._preference = jnp.asarray(env.reward.preference, jnp.float32)
+        self._prices = jnp.ones(len(env.catalog.models), jnp.float32)
+        self.rows: list[dict[str, Any]] = []
+        self.state: State = agent.init(self._keys.init)
+        for number, row in enumerate(rows):
+            if row.get("round") != number:
+                raise ConfigError(f"decisions.jsonl:{number + 1}: expected round {number}")
+            self._learn(row)
+
+    def play(self, watch: Callable[[LiveRun], None] = lambda run: None) -> bool:
+        """Plays the rounds that are left; `watch` is called after each.
+
+        Returns:
+            False if the dollar limit stopped it. The round that it stopped is not logged: it is played again later.
+        """
+        rounds = range(len(self.rows), self.experiment.rounds)
+        if rounds:
+            _, info = self.env.reset(seed=self.experiment.seed, options={"round": rounds.start})
+        for number in rounds:
+            query = info["query"]
+            choice = self._act(jax.random.fold_in(self._keys.act, number), self.state, self._observation(number, query))
+            action = int(choice.action)
+            propensity = float(choice.propensities[action])
+            _, reward, _, truncated, info = self.env.step(action)
+            if truncated:
+                return False
+            row = {
+                "round": number,
+                "query": query,
+                "query_id": self.env.config.queries[query].query_id,
+                "action": action,
+                "arm": info["arm"],
+                "propensity": None if math.isnan(propensity) else propensity,
+                "policy": self.experiment.agent.name,
+                "preference": list(self.env.reward.preference),
+                "reward": float(np.float32(reward)),
+                **{name: float(np.float32(info[name])) for name in self.env.channels},
+                **{name: info[name] for name in ("answer", "failed", "error", "unknown")},
+            }
+            self._log.write(row)
+            self._learn(row)
+            watch(self)
+        return True
+
+    def close(self) -> None:
+        """Closes connections and files."""
+        self.env.close()
+        self._log.close()
+
+    def _observation(self, number: int, query: int) -> Observation:
+        mask = jnp.ones(len(self.env.catalog), bool)
+        context = jnp.asarray(self.env.contexts[query])
+        return Observation(jnp.int32(number), context, mask, self._preference, self._prices)
+
+    def _learn(self, row: dict[str, Any]) -> None:
+        """Updates the agent with a row of the log, the same whether it was just written or is read back."""
+        seen = self._observation(row["round"], row["query"])
+        channels: dict[str, Any] = {
+            name: jnp.float32(row[name]) if name in self.env.channels else None for name in _CHANNELS
+        }
+        cost = channels[self.env.reward.cost_channel]
+        feedback = Feedback(
+            *(seen.round, seen.context, seen.mask, seen.preference, seen.prices),
+            action=jnp.int32(row["action"]),
+            reward=jnp.float32(row["reward"]),
+            cost=jnp.float32(0) if cost is None else cost,
+            **channels,
+        )
+        self.state = self._update(jax.random.fold_in(self._keys.update, row["round"]), self.state, feedback)
+        self.rows.append(row)
+
+
+def summary(run: LiveRun) -> Table:
+    """The running table: what each arm was played, returned and cost."""
+    table = Table(title=f"{run.experiment.agent.name}: round {len(run.rows)} of {run.experiment.rounds}")
+    for name in ("arm", "rounds", "share", "quality", "reward", "USD / query", "seconds", "failed"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in run.rows:
+        groups.setdefault(row["arm"], []).append(row)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    for name, rows in [*ordered, ("all", run.rows)]:
+        mean = {k: sum(r.get(k, math.nan) for r in rows) / max(1, len(rows)) for k in (*_CHANNELS, "reward")}
+        table.add_row(
+            *(name, str(len(rows)), f"{len(rows) / max(1, len(run.rows)):.0%}", f"{mean['quality']:.3f}"),
+            *(f"{mean['reward']:.3f}", f"{mean['dollars']:.2e}", f"{mean['latency']:.2f}"),
+            str(sum(row["failed"] for row in rows)),
+        )
+    return table
+
+
+def command(path: Path, out: Path | None, max_dollars: float) -> int:
+    """Plays a live config with the running table on the terminal; returns the exit status.
+
+    Raises:
+        ConfigError: if the config cannot be used, or a package or a key that it needs is missing.
+    """
+    console = Console()
+    try:
+        root = out or Path("results", f"live-{path.stem}")
+        run = LiveRun(load_config(path), root, max_dollars=max_dollars)
+    except (ValueError, OSError, ImportError) as error:
+        raise ConfigError(str(error)) from None
+    if run.rows:
+        console.print(f"going on after round {len(run.rows)}", highlight=False)
+    try:
+        with Live(summary(run), console=console, auto_refresh=False) as live:
+            whole = run.play(lambda now: live.update(summary(now), refresh=console.is_terminal))
+    except KeyboardInterrupt:
+        console.print(f"\nstopped after round {len(run.rows)}; run the same command again to go on from here.")
+        return 130
+    finally:
+        run.close()
+    console.print(
+        f"${run.env.client.budget.spent:.6f} spent; every decision is in {root / 'decisions.jsonl'}", highlight=False
+    )
+    if not whole:
+        console.print("the dollar limit is reached: raise --max-dollars and run the same command again")
+    return 0 if whole else 1
+
+
+def _claim(root: Path, config: LiveConfig, experiment: Experiment) -> None:
+    path = root / "manifest.json"
+    facts = {"digest": config.digest, "experiment": msgspec.to_builtins(experiment)}
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != facts:
+            raise ConfigError(f"{root} holds a run of another config; choose another --out, or remove the folder")
+        return
+    atomic_write(path, (json.dumps(facts, indent=1) + "\n").encode())
