@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privileged, Spec
+from agents.check import check_agent
 from agents.decomposed import decomposed_linucb, decomposed_thompson
 from agents.greedy import epsilon_greedy, greedy
 from agents.hierarchical import hierarchical_logit_thompson
 from agents.knn import knn
 from agents.linear import linear_thompson, linear_thompson_shared, linucb, linucb_arm_only, linucb_shared
 from agents.neural_linear import neural_linear_thompson, neural_linear_ucb
+from agents.neural_ucb import mlp, neural_ucb
 from agents.pilot import pilot_then_best
 from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
-from agents.wrappers import explore, warm_up
+from agents.text import text_features
+from agents.uniscale import uniscale
+from agents.wrappers import explore, only, warm_up
 
 Factory = Callable[..., Agent]
 
@@ -26,7 +30,8 @@ AGENTS: Mapping[str, Factory] = MappingProxyType(
             *(greedy, epsilon_greedy, knn),
             *(linucb, linucb_shared, linucb_arm_only, linear_thompson, linear_thompson_shared),
             *(decomposed_linucb, decomposed_thompson, hierarchical_logit_thompson, pilot_then_best),
-            *(neural_linear_ucb, neural_linear_thompson),
+            *(neural_linear_ucb, neural_linear_thompson, neural_ucb, mlp),
+            uniscale,
         )
     }
 )
@@ -44,6 +49,7 @@ __all__ = [
     "Spec",
     "best_fixed",
     "cheapest",
+    "check_agent",
     "decomposed_linucb",
     "decomposed_thompson",
     "epsilon_greedy",
@@ -58,11 +64,16 @@ __all__ = [
     "linucb",
     "linucb_arm_only",
     "linucb_shared",
+    "mlp",
     "neural_linear_thompson",
     "neural_linear_ucb",
+    "neural_ucb",
+    "only",
     "oracle",
     "pilot_then_best",
     "random",
     "strongest",
+    "text_features",
+    "uniscale",
     "warm_up",
 ]

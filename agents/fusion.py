@@ -2,7 +2,8 @@
 
 For weights w of a joint vector phi(x, a) of length d, every fusion here has `w'phi(x, a) = contract(w, x)' arms[a]`
 with an arm side of length E. The same contraction of each row of a covariance root (d, d) gives, at once, the standard
-deviations of all arms: O(d^2) to meet the query and O(d E K) for the arms, against O(d^2 K) for K joint vectors.
+deviations of all arms: O(d^2) to meet the query and O(d E K) for the arms, against O(d^2 K) for K joint vectors; where
+E (d + K) < d K, the Gram matrix of the contracted root comes first, and it is O(E^2 (d + K)).
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ class Fusion(NamedTuple):
         arms: (K, E) arm side.
         contract: (weights (..., d), x (D,)) -> (..., E).
         join: (x (D,), one arm's row (E,)) -> (d,), the joint vector itself.
+        distinct: the arm side is the identity, so there is nothing to multiply by it.
     """
 
     dim: int
     arms: NDArray[np.float64]
     contract: Callable[[Array, Array], Array]
     join: Callable[[Array, Array], Array]
+    distinct: bool = False
 
     def features(self, x: Array, action: Array) -> Array:
         """(d,) joint vector of a query and an arm."""
@@ -41,12 +44,18 @@ class Fusion(NamedTuple):
 
     def scores(self, weights: Array, x: Array) -> Array:
         """(..., K) values `w'phi(x, a)` of all arms, for weights (..., d)."""
-        return self.contract(weights, x) @ real(self.arms).T
+        side = self.contract(weights, x)
+        return side if self.distinct else side @ real(self.arms).T
 
     def deviations(self, root: Array, x: Array) -> Array:
         """(K,) standard deviations of all arms under a covariance root' root."""
-        f = self.scores(root, x)
-        return jnp.sqrt(jnp.sum(f * f, axis=0))
+        count, length = self.arms.shape
+        if self.distinct or length * (self.dim + count) >= self.dim * count:
+            f = self.scores(root, x)
+            return jnp.sqrt(jnp.sum(f * f, axis=0))
+        side, arms = self.contract(root, x), real(self.arms)
+        variance = jnp.sum((arms @ (side.T @ side)) * arms, axis=1)
+        return jnp.sqrt(jnp.maximum(variance, 0.0))
 
 
 def unit_features(features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -64,43 +73,67 @@ def unit_features(features: NDArray[np.float32]) -> NDArray[np.float64]:
     return columns / np.where(length > 0, length, 1.0)
 
 
+def coordinates(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K, E) rows in an orthonormal basis of the space they span, (K, rank).
+
+    A ridge prior is the same in every orthonormal basis, so no prediction and no deviation changes; indicator columns
+    of a full grid lose one dimension per factor.
+    """
+    _, values, basis = np.linalg.svd(rows, full_matrices=False)
+    rank = int((values > values[0] * 1e-9).sum())
+    return np.asarray(rows @ basis[:rank].T)
+
+
 def fuse(spec: Spec, kind: str, normalise: bool = True) -> Fusion:
     """Makes a fusion of D query features x and F arm features f(a).
 
     Args:
         spec: sizes and arm features.
         kind: "concat": [x, f], d = D + F. "kronecker": [1, f] with every product with x, d = (1 + F) D.
-            "hadamard": x * f elementwise, d = D = F. "arm": [1, f] without the query, d = 1 + F.
+            "hadamard": x * f elementwise, d = D = F. "arm": [1, f] without the query, d = 1 + F. "ids": x and one
+            indicator per arm, d = D + K: f is not looked at. F counts linearly independent columns (`coordinates`).
         normalise: put the arm features on one scale (`unit_features`).
 
     Raises:
         ValueError: if there is no such fusion, or D and F differ where they must agree.
     """
     arms = unit_features(spec.features) if normalise else spec.features.astype(np.float64)
-    count, length = arms.shape
     context = spec.context
-    with_one = np.concatenate([np.ones((count, 1)), arms], axis=1)
+    ones = np.ones((len(arms), 1))
     if kind == "concat":
+        own = coordinates(arms)
         return Fusion(
-            dim=context + length,
-            arms=with_one,
+            dim=context + own.shape[1],
+            arms=np.concatenate([ones, own], axis=1),
             contract=lambda w, x: jnp.concatenate([(w[..., :context] @ x)[..., None], w[..., context:]], axis=-1),
             join=lambda x, row: jnp.concatenate([x, row[1:]]),
         )
+    if kind == "ids":
+        return Fusion(
+            dim=context + spec.arms,
+            arms=np.eye(spec.arms),
+            contract=lambda w, x: (w[..., :context] @ x)[..., None] + w[..., context:],
+            join=lambda x, row: jnp.concatenate([x, row]),
+            distinct=True,
+        )
+    both = coordinates(np.concatenate([ones, arms], axis=1))
+    length = both.shape[1]
     if kind == "kronecker":
         return Fusion(
-            dim=(1 + length) * context,
-            arms=with_one,
-            contract=lambda w, x: w.reshape(*w.shape[:-1], 1 + length, context) @ x,
+            dim=length * context,
+            arms=both,
+            contract=lambda w, x: w.reshape(*w.shape[:-1], length, context) @ x,
             join=lambda x, row: jnp.outer(row, x).reshape(-1),
         )
     if kind == "hadamard":
-        if context != length:
-            raise ValueError(f"a hadamard fusion needs as many query as arm features, got {context} and {length}")
-        return Fusion(length, arms, lambda w, x: w * x, lambda x, row: x * row)
+        if context != arms.shape[1]:
+            raise ValueError(
+                f"a hadamard fusion needs as many query as arm features, got {context} and {arms.shape[1]}"
+            )
+        return Fusion(context, arms, lambda w, x: w * x, lambda x, row: x * row)
     if kind == "arm":
-        return Fusion(1 + length, with_one, lambda w, x: w, lambda x, row: row)
-    raise ValueError(f"fusion is {kind!r}, expected 'concat', 'kronecker', 'hadamard' or 'arm'")
+        return Fusion(length, both, lambda w, x: w, lambda x, row: row)
+    raise ValueError(f"fusion is {kind!r}, expected 'concat', 'kronecker', 'hadamard', 'arm' or 'ids'")
 
 
 def joint_rows(fusion: Fusion, xs: Array) -> Array:

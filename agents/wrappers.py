@@ -1,12 +1,14 @@
-"""Agents made from agents: exploration with exact propensities, and a random warm-up."""
+"""Agents made from agents: exploration with exact propensities, a random warm-up, and fewer arms."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from numpy.typing import NDArray
 
-from agents.agent import Agent, Choice, Observation, State
+from agents.agent import Agent, Choice, Feedback, Logged, Observation, State
 from agents.choosing import Stream, masked, pick_uniform, real, stream, uniform_policy
 
 
@@ -44,3 +46,31 @@ def warm_up(agent: Agent, rounds: int | Array) -> Agent:
         return choice
 
     return agent._replace(act=act)
+
+
+def only(agent: Agent, arms: NDArray[np.bool_]) -> Agent:
+    """Restricts an agent to the given (K,) arms: they are all it is offered, learns from a pilot, and can play.
+
+    The game stays the same, and with it the regret, which counts the arms that the agent may not play. In a round that
+    offers none of its arms it is offered what there is.
+    """
+    own = jnp.asarray(arms)
+
+    def within(mask: Array) -> Array:
+        both = mask & own
+        return jnp.where(both.any(axis=-1, keepdims=True), both, mask)
+
+    def act(key: Array, state: State, observation: Observation) -> Choice:
+        return agent.act(key, state, observation._replace(mask=within(observation.mask)))
+
+    def update(key: Array, state: State, feedback: Feedback) -> State:
+        return agent.update(key, state, feedback._replace(mask=within(feedback.mask)))
+
+    fit = agent.fit
+    if fit is None:
+        return agent._replace(act=act, update=update)
+
+    def fit_within(key: Array, state: State, logged: Logged) -> State:
+        return fit(key, state, logged._replace(mask=within(logged.mask)))
+
+    return agent._replace(act=act, update=update, fit=fit_within)
