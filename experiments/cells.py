@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from agents import AGENTS
 from agents.agent import Agent, Spec
 from agents.rollout import Tables, make_tables
+from agents.text import text_features
+from agents.wrappers import only
 from experiments.config import AgentConfig, Config, ConfigError, PreferenceConfig, ScenarioConfig, WorldConfig
 from experiments.results import CellKey
 from uis_env import worlds
+from uis_env.arms import ArmCatalog
 from uis_env.bandit import Bandit, Reward, tabulate
 from uis_env.outcomes import World
 from uis_env.scenarios import Scenario, make_scenario
@@ -129,14 +132,19 @@ def all_games(config: Config) -> list[tuple[CellKey, Callable[[], Game]]]:
     ]
 
 
-def make_spec(world: World, context: str | None, preference: PreferenceConfig, horizon: int) -> Spec:
-    """What agents may know in advance: sizes, arm features, list costs, and the models' sizes as a prior."""
+def make_spec(
+    world: World, context: str | None, preference: PreferenceConfig, horizon: int, arms: str = "catalog"
+) -> Spec:
+    """What agents may know in advance: sizes, arm features, list costs, and the models' sizes as a prior.
+
+    The arm features are the catalog's, or with `arms="text"` those of the arms' descriptions.
+    """
     expected = getattr(world.expected, preference.cost_channel)
     cost = np.zeros(len(world.catalog)) if expected is None else expected.mean(axis=0, dtype=np.float64)
     return Spec(
         arms=len(world.catalog),
         context=world.outcomes(context).context.shape[1],
-        features=world.catalog.features,
+        features=world.catalog.features if arms == "catalog" else _text(world),
         model=world.catalog.model_index,
         method=_places([arm.method for arm in world.catalog.arms], world.catalog.methods),
         budget=_places([arm.budget for arm in world.catalog.arms], world.catalog.budgets),
@@ -148,6 +156,14 @@ def make_spec(world: World, context: str | None, preference: PreferenceConfig, h
         transform=preference.transform,
         ends=preference.ends or world.cost_ends.get(preference.cost_channel, (0.0, 1.0)),
     )
+
+
+def _text(world: World) -> NDArray[np.float32]:
+    """(K, F) features of the arms' descriptions; ConfigError if they do not tell the arms apart."""
+    try:
+        return text_features(world.catalog.descriptions)[0]
+    except ValueError as error:
+        raise ConfigError(f"arms = 'text' on world {world.name!r}: {error}") from None
 
 
 def _places(labels: Sequence[Any], known: Sequence[Any]) -> Array:
@@ -163,11 +179,11 @@ def _public_strength(world: World, cost: Array) -> Array:
     return (rank + cost / (cost.max() * 2 or 1.0)).astype(np.float32)
 
 
-def make_agent(part: AgentConfig, spec: Spec, where: str, extra: Mapping[str, Factory]) -> Agent:
-    """Calls the factory of a config entry.
+def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, extra: Mapping[str, Factory]) -> Agent:
+    """Calls the factory of a config entry, and keeps the agent to the arms that the entry names.
 
     Raises:
-        ConfigError: naming the entry, if there is no such kind or it does not take the options.
+        ConfigError: naming the entry, if there is no such kind, it does not take the options, or no such arm.
     """
     factory = extra.get(part.what) or AGENTS.get(part.what)
     if factory is None:
@@ -177,6 +193,15 @@ def make_agent(part: AgentConfig, spec: Spec, where: str, extra: Mapping[str, Fa
     except TypeError as error:
         raise ConfigError(f"{where}.options: {part.what} {error}") from None
     try:
-        return factory(spec, **part.options)
+        agent = factory(spec, **part.options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}.options: {error}") from None
+    if part.only is None:
+        return agent
+    try:
+        arms = catalog.mask(part.only.models, part.only.methods, part.only.budgets)
+    except KeyError as error:
+        raise ConfigError(f"{where}.only: {error.args[0]}") from None
+    if not arms.any():
+        raise ConfigError(f"{where}.only: no arm has such a model, method and budget together")
+    return only(agent, arms)

@@ -42,16 +42,32 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return self.kind or self.name
 
 
+class Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The arms an agent may play: those whose model, method and budget are among the given ones (None: any)."""
+
+    models: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    budgets: tuple[tuple[int, ...], ...] | None = None
+
+
 class AgentConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An agent: `options` are its factory's hyper-parameters; `abreast` overrides how many seeds run side by side."""
+    """An agent: `options` are its factory's hyper-parameters; `abreast` overrides how many seeds run side by side.
+
+    `only` restricts it to some arms, in the same game: regret and oracles count all arms.
+    """
 
     abreast: Positive | None = None
+    only: Only | None = None
 
 
 class WorldConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A world, and which of its contexts the agents see (None: the world's first)."""
+    """A world, and what the agents see: which of its contexts (None: the world's first), and of the arms.
+
+    `arms` is "catalog", the numbers of the arm catalog, or "text", features of the arms' descriptions.
+    """
 
     context: str | None = None
+    arms: Literal["catalog", "text"] = "catalog"
 
 
 class ScenarioConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):

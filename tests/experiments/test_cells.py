@@ -1,0 +1,58 @@
+"""What a config entry can say of an agent's arms and of how arms are described."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents.check import example_observation
+from experiments.cells import make_agent, make_spec
+from experiments.config import AgentConfig, ConfigError, Only, PreferenceConfig
+from uis_env.arms import ArmCatalog
+from uis_env.outcomes import World
+
+PLAIN = PreferenceConfig(name="plain")
+
+
+def test_text_describes_arms_by_the_words_of_their_descriptions(tiny_world: World) -> None:
+    catalog = make_spec(tiny_world, None, PLAIN, 100).features
+    text = make_spec(tiny_world, None, PLAIN, 100, "text").features
+    np.testing.assert_array_equal(catalog, tiny_world.catalog.features)
+    assert set(np.unique(text)) == {0, 1}
+    assert len(np.unique(text, axis=0)) == len(tiny_world.catalog)
+
+
+def test_text_that_cannot_tell_arms_apart_is_refused(world_factory: Callable[..., World], tiny_world: World) -> None:
+    own = tiny_world.catalog
+    dull = ArmCatalog(own.arms, own.features, own.feature_names, ("an arm",) * len(own))
+    with pytest.raises(ConfigError, match="arms = 'text' on world 'Tiny': arms 0 and 1 cannot be told apart"):
+        make_spec(world_factory(catalog=dull), None, PLAIN, 100, "text")
+
+
+@pytest.mark.parametrize(
+    ("only", "allowed"),
+    [({"models": ("large",)}, [2, 3, 4]), ({"budgets": ((4,), (8,)), "models": ("small",)}, [1]), ({}, range(5))],
+)
+def test_only_keeps_an_agent_to_its_arms(tiny_world: World, only: dict[str, Any], allowed: list[int]) -> None:
+    spec = make_spec(tiny_world, None, PLAIN, 100)
+    part = AgentConfig(name="own", kind="random", only=Only(**only))
+    agent = make_agent(part, spec, tiny_world.catalog, "agents[0]", {})
+    seen = example_observation(spec, 0)._replace(mask=jnp.ones(5, bool))
+    propensities = np.asarray(agent.act(jax.random.key(0), (), seen).propensities)
+    assert np.flatnonzero(propensities).tolist() == list(allowed)
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        ({"models": ("tiny",)}, r"agents\[0\].only: unknown model \['tiny'\]; the catalog has"),
+        ({"models": ("small",), "methods": ("majority",)}, r"agents\[0\].only: no arm has such a model, method and"),
+    ],
+)
+def test_only_names_arms_that_exist(tiny_world: World, only: dict[str, Any], message: str) -> None:
+    spec = make_spec(tiny_world, None, PLAIN, 100)
+    with pytest.raises(ConfigError, match=message):
+        make_agent(AgentConfig(name="random", only=Only(**only)), spec, tiny_world.catalog, "agents[0]", {})
