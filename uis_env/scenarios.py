@@ -115,12 +115,23 @@ def query_mix_shift(world: World, reward: Reward) -> Scenario:
     )
 
 
-def preference_switch(world: World, reward: Reward, factor: float = 0.1) -> Scenario:
-    """The middle third weighs cost, tokens and latency by `factor` of their weight (quality first)."""
-    generous = replace(
-        reward, cost=reward.cost * factor, tokens=reward.tokens * factor, latency=reward.latency * factor
-    )
-    return Scenario("preference_switch", (Phase(reward), Phase(generous), Phase(reward)), THIRDS)
+def preference_switch(world: World, reward: Reward, factor: float = 0.1, **weights: float) -> Scenario:
+    """The middle third weighs cost, tokens and latency by `factor` of their weight (quality first).
+
+    With `weights`, fields of `Reward`, it takes those instead of the factor.
+    """
+    if not weights:
+        weights = {name: getattr(reward, name) * factor for name in ("cost", "tokens", "latency")}
+    other = replace(reward, **weights)  # type: ignore[arg-type]
+    return Scenario("preference_switch", (Phase(reward), Phase(other), Phase(reward)), THIRDS)
+
+
+def surge(world: World, reward: Reward, load: float = 3.0) -> Scenario:
+    """Every answer takes `load` times as long in the middle third of the rounds; nothing announces it."""
+    if world.channels.latency is None:
+        raise ValueError(f"surge multiplies latency, which world {world.name!r} does not have")
+    normal = Phase(reward)
+    return Scenario("surge", (normal, Phase(reward, load=load), normal), THIRDS)
 
 
 SCENARIOS: dict[str, Callable[..., Scenario]] = {
@@ -133,6 +144,7 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
         silent_quality_loss,
         query_mix_shift,
         preference_switch,
+        surge,
     )
 }
 

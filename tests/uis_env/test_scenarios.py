@@ -84,6 +84,14 @@ def test_preference_switch_makes_cost_cheap(tiny_world: World) -> None:
     assert scenario.phases[1].reward == Reward(cost=1, tokens=0.5, latency=2)
 
 
+def test_preference_switch_takes_given_weights(tiny_world: World) -> None:
+    careful = Reward(quality=0.3, score=0.2, cost=0.5, offset=0.5)
+    scenario = make_scenario("preference_switch", tiny_world, careful, quality=0.6, cost=0.2, offset=0.2)
+    assert [phase.reward for phase in scenario.phases] == [careful, Reward(0.6, 0.2, 0.2, offset=0.2), careful]
+    with pytest.raises(ValueError, match=r"scenario 'preference_switch': .*'worth'"):
+        make_scenario("preference_switch", tiny_world, careful, worth=1.0)
+
+
 def test_a_schedule_keeps_to_given_queries(tiny_world: World) -> None:
     scenario = make_scenario("query_mix_shift", tiny_world, REWARD)
     schedule = scenario.schedule(tiny_world, 40, "iid", np.array([0, 1, 3, 4]))
