@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     )
     root = args.out or Path("results", config.name)
 
-    _enable_compilation_cache()
+    _configure_jax()
     from experiments.runner import Progress as Hooks
     from experiments.runner import Runner
 
@@ -165,8 +165,11 @@ def _own_agent(text: str) -> tuple[str, Callable[..., object]]:
     return f"{module}.{attribute}", factory
 
 
-def _enable_compilation_cache() -> None:
-    """Compiled programs outlive the process: a second run starts at once. JAX_COMPILATION_CACHE_DIR moves them."""
+def _configure_jax() -> None:
+    """Compiled programs outlive the process: a second run starts at once. JAX_COMPILATION_CACHE_DIR moves them.
+
+    Programs run on the thread that calls them (see `Runner`), which must be said before the first one does.
+    """
     import jax
 
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -174,3 +177,4 @@ def _enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(home / "uis_env" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
