@@ -86,7 +86,8 @@ def divide_by_root(matrix: Array, right: Array) -> Array:
         row = done[j] / pivot
         return rest - jnp.outer(column, column), (done - jnp.outer(column, row)).at[j].set(row)
 
-    return lax.fori_loop(0, len(matrix), eliminate, (matrix, right))[1]
+    _, result = lax.fori_loop(0, len(matrix), eliminate, (matrix, right))
+    return jnp.asarray(result)
 
 
 def forget(belief: Gaussian, keep: Array, ridge: float | Array) -> Gaussian:

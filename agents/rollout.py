@@ -206,7 +206,7 @@ def make_rounds(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int],
     length = min(plan.chunk_rounds, plan.horizon - first)
     parts = [tape(schedule, seed, first, length) for schedule, seed in zip(schedules, seeds, strict=True)]
     padding = ((0, 0), (0, plan.chunk_rounds - length))
-    played = Tape(*(jnp.asarray(np.pad(np.stack(rows), padding)) for rows in zip(*parts, strict=True)))
+    played = jax.tree.map(lambda *rows: jnp.asarray(np.pad(np.stack(rows), padding)), *parts)
     number = first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)
     return Rounds(number, played, _fold_in(keys.act, number), _fold_in(keys.update, number))
 
@@ -220,7 +220,7 @@ def _fold_in(keys: Array, numbers: Array) -> Array:
 def logged(bandit: Bandit, queries: Array, draw: Array, phase: int = 0) -> Logged:
     """Full information on the given (n,) queries and draws, as a pilot records it."""
     variant = bandit.variant[phase]
-    channels = {
+    channels: dict[str, Any] = {
         name: None if table is None else table[variant, queries, draw]
         for name, table in bandit.channels._asdict().items()
     }
@@ -350,7 +350,7 @@ def play(
     agent: Agent, tables: Tables, hindsight: Array, own: Carry, now: Rounds, horizon: int
 ) -> tuple[Carry, Array, Trace]:
     """One round of one seed: look up, act, look up, update, add up. Rounds after the horizon do not count."""
-    bandit = tables.bandit
+    bandit: Any = tables.bandit  # NumPy in `uis_env`, the same tables on the device here
     query, draw, phase = now.tape
     context, mask = bandit.context[query], bandit.mask[phase, query]
     privileged = None
@@ -362,7 +362,7 @@ def play(
     variant = bandit.variant[phase]
     reward, cost = bandit.reward[phase, query, draw, action], bandit.cost[variant, query, draw, action]
     regret = bandit.regret[phase, query, action]
-    back = {
+    back: dict[str, Any] = {
         name: None if table is None else table[variant, query, draw, action]
         for name, table in bandit.channels._asdict().items()
     }
@@ -392,12 +392,12 @@ def play(
     return own, summed, Trace(action, reward, regret)
 
 
-def median_cost(histogram: NDArray[Any], ends: Sequence[float]) -> NDArray[np.float64]:
+def median_cost(histogram: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.float64]:
     """(S,) medians from (S, HISTOGRAM) counts: the geometric centre of the bin that holds the median."""
     half = histogram.sum(axis=1, keepdims=True) / 2
     place = (np.cumsum(histogram, axis=1) >= half).argmax(axis=1)
     low, high = ends
-    return np.exp(low + (place + 0.5) / HISTOGRAM * (high - low))
+    return np.asarray(np.exp(low + (place + 0.5) / HISTOGRAM * (high - low)))
 
 
 def seeds_abreast(agent: Agent, block: int, hint: int | None = None) -> int:

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -150,7 +151,7 @@ def _first_line(thing: Callable[..., object]) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
-def _own_agent(text: str) -> tuple[str, Callable[..., object]]:
+def _own_agent(text: str) -> tuple[str, Callable[..., Any]]:
     """`module:factory` to (label, factory)."""
     module, _, attribute = text.partition(":")
     if not module or not attribute:
@@ -173,7 +174,7 @@ def _configure_jax() -> None:
     import jax
 
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.read("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(home / "uis_env" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -133,7 +133,7 @@ class Runner:
             },
             "device": str(self.devices[0].device_kind),
             "backend": jax.default_backend(),
-            "x64": bool(jax.config.jax_enable_x64),
+            "x64": bool(jax.config.read("jax_enable_x64")),
             "git_commit": _git_commit(),
             "seed_block": self.block,
             "seeds_abreast": {part.name: self._plan(part.name).abreast for part in self.config.agents},
@@ -326,11 +326,12 @@ CHUNK = 1 << 16
 def _spread(mesh: Mesh, tables: Any, *by_seed: Any) -> tuple[Any, ...]:
     """Arguments of `start` and `advance` on all devices of a mesh: seeds divided, all else whole."""
     whole, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("seeds")))
-    specs = [Rounds(whole, split, split, split) if isinstance(part, Rounds) else split for part in by_seed]
+    rounds: Any = (whole, split, split, split)  # only the numbers of the rounds are shared
+    specs = [Rounds(*rounds) if isinstance(part, Rounds) else split for part in by_seed]
     return jax.device_put((tables, *by_seed), (whole, *specs))  # type: ignore[no-any-return]
 
 
-def _reduce(carry: Carry, bins: list[Bins], plan: Plan, game: Game, prices: Array, rows: slice) -> AgentRuns:
+def _reduce(carry: Any, bins: list[Bins], plan: Plan, game: Game, prices: Array, rows: slice) -> AgentRuns:
     """Chunks and carry to the runs of some of the seeds, in float64 where sums are long."""
     sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.bins]
     totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))

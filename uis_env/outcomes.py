@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 class Channels(NamedTuple):
-    """What comes back from an answer; one array per channel, all of one shape ending in K arms; None where a world has none.
+    """What comes back from an answer: one array per channel, all of one shape ending in K arms; None if there is none.
 
     Attributes:
         quality: in [0, 1].
@@ -208,8 +208,8 @@ def atomic_write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
