@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 from msgspec import Meta
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -222,10 +223,13 @@ class LiveRun:
 
 
 def summary(run: LiveRun) -> Table:
-    """The running table: what each arm was played, returned and cost."""
-    table = Table(title=f"{run.experiment.agent.name}: round {len(run.rows)} of {run.experiment.rounds}")
-    for name in ("arm", "rounds", "share", "quality", "reward", "USD / query", "seconds", "failed"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
+    """The running table: what each arm was played, and what it returned and cost per query."""
+    table = Table(
+        title=f"{run.experiment.agent.name}: round {len(run.rows)} of {run.experiment.rounds}", box=SIMPLE_HEAD
+    )
+    table.add_column("arm", overflow="fold")
+    for name in ("rounds", "share", "quality", "reward", "USD", "seconds", "failed"):
+        table.add_column(name, justify="right", no_wrap=True)
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in run.rows:
         groups.setdefault(row["arm"], []).append(row)

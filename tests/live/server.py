@@ -127,8 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
             owner.open += 1
             owner.peak = max(owner.peak, owner.open)
         try:
-            raw = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self._answer(owner, raw)
+            length = int(self.headers["Content-Length"])
+            raw = self.rfile.read(length)
+            if len(raw) < length:  # the client gave up while sending
+                self.close_connection = True
+                return
+            self._answer(owner, raw.decode())
         finally:
             with owner.lock:
                 owner.open -= 1
@@ -286,13 +290,14 @@ def agree(server: FaultyServer, calls: Sequence[Call], card: ModelCard) -> None:
     """Our ledger and the server's: the same calls, and of each the same tokens as far as the server told them."""
     assert not server.problems
     served = {record.id: record for record in server.served}
-    assert len(served) == len(server.served) == len(calls)
+    assert len(served) == len(server.served)
+    assert served.keys() <= {call.id for call in calls}
+    assert len({call.id for call in calls}) == len(calls)
     for call in calls:
+        if call.id not in served:
+            assert call.error == "timeout", call  # on a busy machine: given up before the server read it
+            continue
         record = served[call.id]
         told = (math.nan,) * 4 if call.error == "timeout" else record.told
-        pairs = zip(call.tokens, told, strict=True)
-        assert all(ours == theirs or (math.isnan(ours) and math.isnan(theirs)) for ours, theirs in pairs), (
-            call,
-            record,
-        )
+        assert [str(float(count)) for count in call.tokens] == [str(float(count)) for count in told], (call, record)
         assert price_of(card, call.charged()) >= price_of(card, Tokens(*record.tokens)), (call, record)

@@ -188,6 +188,29 @@ def test_the_key_is_sent_and_shows_nowhere(monkeypatch: pytest.MonkeyPatch, capl
     assert not any(KEY in text for text in seen)
 
 
+def test_a_cancelled_call_shows_no_key_even_with_local_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UIS_TEST_KEY", KEY)
+
+    async def run() -> str:
+        client = Client(make_pool(server.url, key_env="UIS_TEST_KEY"))
+        task = asyncio.create_task(client.sample(Ledger(), "m", HELLO, 1, Sampling()))
+        while not server.served:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        finally:
+            await client.close()
+        raise AssertionError("the call was not cancelled")
+
+    with FaultyServer(rate=1.0, faults=("hang",), patience=0.5) as server:
+        shown = asyncio.run(run())
+    assert "_attempt" in shown
+    assert KEY not in shown
+
+
 def test_a_stray_openai_key_is_not_sent_to_an_endpoint_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with FaultyServer(rate=1.0, faults=("401 echo",)) as server:

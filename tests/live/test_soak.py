@@ -12,7 +12,7 @@ pytest.importorskip("openai")
 
 from tests.live.scripted import CARD, make_pool
 from tests.live.server import FAULTS, FaultyServer, agree
-from uis_env.live.client import Client, Sampling
+from uis_env.live.client import OUT_OF_BUDGET, Client, Sampling
 from uis_env.live.ledger import Call, Tokens, price_of
 from uis_env.live.outcome import LiveOutcome, play
 from uis_env.live.queries import Query
@@ -46,7 +46,7 @@ def soak(queries: int, rate: float, max_dollars: float = math.inf) -> None:
         await client.close()
         return client, asks, outcomes
 
-    with FaultyServer(rate=rate, limit=4, patience=3.0) as server:
+    with FaultyServer(rate=rate, limit=4, patience=2.5) as server:
         client, asks, outcomes = asyncio.run(run())
         calls: list[Call] = [call for ask in asks for call in ask.ledger.calls]
         agree(server, calls, CARD)
@@ -61,16 +61,19 @@ def soak(queries: int, rate: float, max_dollars: float = math.inf) -> None:
         assert outcome.unknown == sum(not call.tokens.known for call in outcome.ledger.calls)
     assert served <= client.budget.spent <= max_dollars
     assert client.budget.spent == pytest.approx(math.fsum(outcome.dollars for outcome in outcomes))
+    if max_dollars < math.inf:
+        assert any(outcome.answer.error == OUT_OF_BUDGET for outcome in outcomes)
+        return
     assert set(FAULTS) <= faults.keys()
     assert {call.purpose for call in calls} == {"generate", "judge", "score"}
 
 
 def test_every_method_over_a_few_hundred_queries() -> None:
-    soak(40, rate=0.25)
+    soak(25, rate=0.25)
 
 
 def test_the_dollar_limit_stops_every_method_quietly() -> None:
-    soak(40, rate=0.25, max_dollars=0.05)
+    soak(25, rate=0.25, max_dollars=0.03)
 
 
 @pytest.mark.slow
