@@ -1,0 +1,61 @@
+"""k-NN against NumPy written out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import knn
+from agents.agent import Feedback, Observation
+from agents.fusion import unit_features
+
+KEY = jax.random.key(0)
+
+
+def learned(agent, spec, context, action, reward):
+    @jax.jit
+    def run(context, action, reward):
+        def step(state, t):
+            told = Feedback(
+                t, context[t], jnp.ones(6, bool), jnp.ones(5), jnp.ones(3), action[t], reward[t], *[jnp.zeros(())] * 7
+            )
+            return agent.update(KEY, state, told), None
+
+        return jax.lax.scan(step, agent.init(KEY), jnp.arange(len(action)))[0]
+
+    return run(jnp.asarray(context), jnp.asarray(action, jnp.int32), jnp.asarray(reward))
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize(("rounds", "memory"), [(4, 32), (50, 32)])
+def test_estimates_are_those_of_the_nearest_rounds_in_memory(spec, joint, rounds, memory):
+    random, k, strength = np.random.default_rng(0), 7, 1.5
+    context = random.normal(size=(rounds, spec.context)).astype(np.float32)
+    action, reward = random.integers(6, size=rounds), random.normal(size=rounds).astype(np.float32)
+    agent = knn(spec, k, strength, joint, epsilon=0.0, memory=memory)
+    state = learned(agent, spec, context, action, reward)
+    x = random.normal(size=spec.context).astype(np.float32)
+    seen = Observation(jnp.asarray(rounds), jnp.asarray(x), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+    found = agent.act(KEY, state, seen).scores
+
+    kept = np.arange(rounds)[-memory:]
+    arms = unit_features(spec.features)
+    expected = []
+    for arm in range(6):
+        distance = np.sum((context[kept] - x) ** 2, axis=1)
+        if joint:
+            distance = distance + np.sum((arms[action[kept]] - arms[arm]) ** 2, axis=1)
+            expected.append(reward[kept[np.argsort(distance)[:k]]].mean())
+            continue
+        near = kept[np.argsort(distance)[:k]]
+        own, all_own = near[action[near] == arm], action == arm
+        mean = (reward[all_own].sum() + strength * reward.mean()) / (all_own.sum() + strength)
+        expected.append((reward[own].sum() + strength * mean) / (len(own) + strength))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_data_all_arms_tie(spec):
+    for joint in (False, True):
+        agent = knn(spec, joint=joint, epsilon=0.0)
+        seen = Observation(jnp.asarray(0), jnp.ones(spec.context), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+        np.testing.assert_allclose(agent.act(KEY, agent.init(KEY), seen).propensities, 1 / 6, rtol=1e-6)
