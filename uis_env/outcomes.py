@@ -99,6 +99,11 @@ class World:
     def __post_init__(self) -> None:
         check_world(self)
 
+    def __repr__(self) -> str:
+        queries, draws, arms = self.channels.quality.shape
+        kind = "simulated" if self.simulated else "recorded"
+        return f"<World {self.name!r}, {kind}: {queries} queries x {draws} draws x {arms} arms>"
+
     def outcomes(self, context: str | None = None) -> Outcomes:
         """The table with one of the named contexts (None: the first).
 
@@ -112,15 +117,18 @@ class World:
 
 
 def mean_ends(expected: Channels) -> dict[str, tuple[float, float]]:
-    """The lowest and highest positive arm mean of each cost channel: the ends of a log cost over arm means."""
+    """The lowest and highest arm mean of each cost channel: the ends of a log cost over arm means.
+
+    Cells of no cost do not count; those that were not recorded are among them.
+    """
     ends = {}
     for name in ("dollars", "eflops"):
         array = getattr(expected, name)
         if array is not None:
-            means = np.asarray(array, np.float64).mean(axis=0)
-            positive = means[means > 0]
-            if positive.size and positive.max() > positive.min():
-                ends[name] = (float(positive.min()), float(positive.max()))
+            counts = (array > 0).sum(axis=0)
+            means = array.sum(axis=0, dtype=np.float64)[counts > 0] / counts[counts > 0]
+            if means.size and means.max() > means.min():
+                ends[name] = (float(means.min()), float(means.max()))
     return ends
 
 
