@@ -78,7 +78,8 @@ class Client:
     Args:
         pool: endpoints and models.
         max_dollars: never passed. A call starts only if its worst case fits: a token per byte of prompt and the
-            model's template `overhead`, every sample as long as it may be.
+            model's template `overhead`, every sample as long as it may be. Relies on endpoints that keep to the token
+            limit they are sent.
         transport: None connects through the `openai` SDK.
         journal: told of every call.
         spent: dollars that earlier runs under the same limit have spent.

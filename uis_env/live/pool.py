@@ -141,7 +141,7 @@ def _model(name: str, table: Table, endpoints: Mapping[str, Endpoint]) -> Model:
     if "/" in name or "@" in name:
         raise ValueError(f"{table.where}: a model's name in the pool holds no '/' or '@' (its id may)")
     endpoint = table.choice("endpoint", tuple(endpoints))
-    return Model(
+    model = Model(
         endpoint=endpoints[endpoint],
         id=table.take("id", str, name),
         max_n=table.integer("max_n", 8, low=1),
@@ -152,3 +152,8 @@ def _model(name: str, table: Table, endpoints: Mapping[str, Endpoint]) -> Model:
         overhead=table.integer("overhead", 256, low=0),
         card=parse_model_card(name, table.rest(), table.where),
     )
+    if model.card.price is not None and model.card.price.cached > model.card.price.input:
+        raise ValueError(
+            f"{table.where}.price: cached tokens are dearer than others, which dollar limits do not expect"
+        )
+    return model
