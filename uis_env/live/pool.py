@@ -154,6 +154,6 @@ def _model(name: str, table: Table, endpoints: Mapping[str, Endpoint]) -> Model:
     )
     if model.card.price is not None and model.card.price.cached > model.card.price.input:
         raise ValueError(
-            f"{table.where}.price: cached tokens are dearer than others, which dollar limits do not expect"
+            f"{table.where}.price: cached tokens are dearer than others, expected at most as dear"
         )
     return model
