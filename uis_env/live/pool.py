@@ -153,7 +153,5 @@ def _model(name: str, table: Table, endpoints: Mapping[str, Endpoint]) -> Model:
         card=parse_model_card(name, table.rest(), table.where),
     )
     if model.card.price is not None and model.card.price.cached > model.card.price.input:
-        raise ValueError(
-            f"{table.where}.price: cached tokens are dearer than others, expected at most as dear"
-        )
+        raise ValueError(f"{table.where}.price: cached tokens are dearer than others, expected at most as dear")
     return model
