@@ -34,6 +34,11 @@ WORLDS: Mapping[str, Entry] = MappingProxyType(
             "tree_search",
             "simulated: UniScale's PRM-guided tree search, 288 arms over 210 problems, calibrated to published numbers",
         ),
+        "LatencyAware": Entry(
+            "uis_env.worlds.latency_aware",
+            "latency_aware",
+            "simulated: voting, best-of-N and beam search on 1,000 problems, 22 arms, tokens and seconds as published",
+        ),
         "LiveCodeBench": Entry(
             "uis_env.worlds.live_code_bench",
             "live_code_bench",
