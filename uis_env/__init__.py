@@ -9,7 +9,8 @@ so that `quality − λ·cost` is as high as possible, learning online from what
     envs = gym.make_vec("uis_env:UIS/Recorded-v0", num_envs=64)
 
 Importing this package registers `UIS/<name>-v0` for every name in `uis_env.worlds.WORLDS`, `UIS/World-v0`, which takes
-`world=`, a `World` of your own, and `UIS/Live-v0`, whose arms ask real models. Nothing else happens on import.
+`world=`, a `World` of your own, `UIS/Workflow-v0`, tasks of several queries under a deadline and a token budget, and
+`UIS/Live-v0`, whose arms ask real models. Nothing else happens on import.
 """
 
 from gymnasium.envs.registration import register as _register
@@ -72,6 +73,13 @@ def _register_all() -> None:
             order_enforce=False,
             disable_env_checker=True,
         )
+    _register(
+        id="UIS/Workflow-v0",
+        entry_point="uis_env.workflow.env:WorkflowEnv",
+        vector_entry_point="uis_env.workflow.env:WorkflowVectorEnv",
+        order_enforce=False,
+        disable_env_checker=True,
+    )
     # What real models answer differs from run to run.
     _register(
         id="UIS/Live-v0",
