@@ -43,6 +43,7 @@ def references(
         - `best_fixed`: {value, low, high, arm}: the best arm over all queries;
         - `fixed_elsewhere`: {value, low, high, arms}: every query with the arm chosen on the other folds;
         - `oracle`: {value, low, high}: the best arm per query under the table's own expectation;
+        - `group_oracle`: {value, low, high}: the best arm per phase and query group, for who knows nothing else;
         - `gap`: {value, low, high}: oracle minus best fixed arm;
         - `cross_fitted`: {value, low, high, gap: {value, low, high}, arms, queries} or None without halves: arms chosen
           on one half of the samples and valued on the other, both directions averaged; only arms that both halves can
@@ -83,7 +84,11 @@ def references(
         "plane": _plane(game) if priced else None,
     }
     best = game.pick(game.expected, game.best(game.expected))
-    values: dict[str, Any] = {"oracle": game.value(best)}
+    grouped = game.best_by_group(np.unique(world.groups, return_inverse=True)[1])
+    values: dict[str, Any] = {
+        "oracle": game.value(best),
+        "group_oracle": game.value(game.pick(game.expected, grouped)),
+    }
     if not game.always.any():
         return facts | values | dict.fromkeys(("best_fixed", "fixed_elsewhere", "gap", "cross_fitted", "ceiling"))
     arm = int(np.argmax(game.arm_reward))
@@ -200,6 +205,16 @@ class _Population:
     def best(self, worth: Array) -> Array:
         """(P, Q) the arm on offer with the highest (P, Q, K) worth."""
         return np.asarray(np.where(self.bandit.mask, worth, -np.inf).argmax(axis=-1))
+
+    def best_by_group(self, group: Array) -> Array:
+        """(P, Q) the arm on offer with the highest expected reward over the rounds of its phase and (Q,) group."""
+        worth = np.zeros_like(self.expected)
+        for number in np.unique(group):
+            own = group == number
+            share = self.weight[:, own, None] * self.bandit.mask[:, own]
+            total = (share * self.expected[:, own]).sum(axis=1, keepdims=True)
+            worth[:, own] = total / np.maximum(share.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        return self.best(worth)
 
     def pick(self, table: Array, arms: Array) -> Array:
         """(P, Q) entries of a (P, Q, K) table at (P, Q) or (Q,) arms."""

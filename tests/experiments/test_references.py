@@ -78,6 +78,22 @@ def test_a_fixed_arm_is_on_offer_in_every_round(tiny_world):
     assert "3 arms not on offer" in result["phases"][1]["description"]
 
 
+def test_the_group_oracle_takes_one_arm_per_group_and_phase(tiny_world, world_factory):
+    result, bandit, *_ = make(tiny_world, scenario="lost_model")
+    expected, groups = bandit.expected.astype(float), np.array(tiny_world.groups)
+    offered = np.where(bandit.mask, expected, -np.inf)
+    best = [offered[p][groups == g].mean(axis=0).max() * 8 / 24 for p in range(3) for g in sorted(set(groups))]
+    assert result["group_oracle"]["value"] == pytest.approx(sum(best) / 3)
+    assert result["best_fixed"]["value"] <= result["group_oracle"]["value"] <= result["oracle"]["value"]
+    # a query that lacks its group's arm takes the next one that it has
+    lacking, bandit, *_ = make(world_factory(missing={0: tuple(range(4))}))
+    own, chance = np.arange(24) % 3 == 0, bandit.expected[0].astype(float)
+    mean = chance[own].sum(axis=0) / bandit.mask[0, own].sum(axis=0)
+    arms = [4, *([mean.argmax()] * 7)]
+    rest = [chance[np.arange(24) % 3 == g].mean(axis=0).max() * 8 for g in (1, 2)]
+    assert lacking["group_oracle"]["value"] == pytest.approx((chance[own][range(8), arms].sum() + sum(rest)) / 24)
+
+
 def test_without_an_arm_that_is_always_on_offer_there_is_no_fixed_arm(world_factory):
     world = world_factory(missing={0: (0, 1, 2), 1: (3, 4)})
     result, *_ = make(world)
