@@ -24,6 +24,7 @@ from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
 from uis_env.tape import Schedule, Stretch, Tape, tapes
 from uis_env.vector import UISVectorEnv
+from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv
 from uis_env.worlds import WORLDS
 from uis_env.wrappers import GridActions
 
@@ -49,6 +50,9 @@ __all__ = [
     "Tape",
     "UISEnv",
     "UISVectorEnv",
+    "Workflow",
+    "WorkflowEnv",
+    "WorkflowVectorEnv",
     "World",
     "cross_fitted",
     "dollars",

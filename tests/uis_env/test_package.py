@@ -53,7 +53,7 @@ def test_import_reads_no_file_of_data_and_registers_every_world() -> None:
         "print([path for path in opened if path.endswith(('.npz', '.json', '.toml', '.gz'))])\n"
     )
     ids, files = run(code).splitlines()
-    assert ids == str(sorted(f"UIS/{name}-v0" for name in (*uis_env.WORLDS, "Live", "World")))
+    assert ids == str(sorted(f"UIS/{name}-v0" for name in (*uis_env.WORLDS, "Live", "Workflow", "World")))
     assert files == "[]"
 
 
