@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import parser
+from uis_env.live.__main__ import parser as live_parser
 
 TEXT = Path("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -61,8 +63,21 @@ def test_commands_parse() -> None:
         words = command.split()
         if words[:3] == ["python", "-m", "experiments"]:
             parser().parse_args(words[3:])
+        elif words[:3] == ["python", "-m", "uis_env.live"]:
+            live_parser().parse_args(words[3:])
         elif words and words[0] == "make":
             assert f"\n{words[1]}:" in Path("Makefile").read_text()
+
+
+def test_the_live_config_of_the_readme_is_one(tmp_path: Path) -> None:
+    [config] = [text for language, text in BLOCKS if language == "toml"]
+    (tmp_path / "my_models.toml").write_text(config)
+    query = {"id": "a", "question": "What is 2 + 2?", "answer": "4", "verifier": "numeric"}
+    (tmp_path / "queries.jsonl").write_text(json.dumps(query) + "\n")
+    [estimate] = [line for line in COMMANDS if "live estimate" in line]
+    [record] = [line for line in COMMANDS if "live record" in line]
+    for command in (estimate, f"{record} --dry-run"):
+        assert "small/best_of_n-direct@8" in run(command.split()[1:], tmp_path)
 
 
 def test_named_files_exist() -> None:

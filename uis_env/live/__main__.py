@@ -15,10 +15,12 @@ from uis_env.live.recorder import record
 from uis_env.outcomes import save_world
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m uis_env.live", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """The argument parser."""
+    top = argparse.ArgumentParser(
+        prog="python -m uis_env.live", description="Record sample pools of real endpoints, and say what it costs."
+    )
+    commands = top.add_subparsers(dest="command", required=True)
     for name, help_ in (("estimate", "what recording and every arm cost"), ("record", "record sample pools")):
         command = commands.add_parser(name, help=help_)
         command.add_argument("config", type=Path, help="a TOML file, see uis_env/live/config.py")
@@ -32,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("config", type=Path, help="that was recorded")
     command.add_argument("folder", type=Path, help="the recording")
     command.add_argument("--out", type=Path, required=True, help="the table, written as .npz and .json")
-    options = parser.parse_args(arguments)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = parser().parse_args(arguments)
     try:
         if options.command == "build":
             return _build(options)
