@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   python -m experiments run paper_configs/quickstart.toml
   python -m experiments run paper_configs/quickstart.toml --seeds 8 --rounds 500 --out results/short
   python -m experiments run paper_configs/quickstart.toml --agent my_module:make
+  python -m experiments run paper_configs/quickstart.toml --cluster local --workers 2
   python -m experiments live paper_configs/live/smollm2.toml --max-dollars 0.10
   python -m experiments list
   python -m experiments report results/quickstart
@@ -41,6 +42,22 @@ def parser() -> argparse.ArgumentParser:
         help="add your own agent: factory(spec) -> Agent, importable from here; may be given several times",
     )
     run.add_argument("--workers", type=int, metavar="N", help="threads that play work units (default: one per core)")
+    run.add_argument("--cluster", metavar="ADDRESS", help="play on Ray: HOST:PORT, auto, or local (starts one)")
+    run.add_argument(
+        "--gpus-per-task", type=float, default=0.0, metavar="X", help="with --cluster; fractions share one"
+    )
+    run.add_argument(
+        "--distributed",
+        metavar="HOST:PORT,I/N",
+        help="play a share as process I of N of a multi-host JAX job (auto: ask Slurm, Open MPI or the TPU pod)",
+    )
+    run.add_argument(
+        "--wait",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="with --distributed: how long to wait without news for the units of other processes (default: 3600)",
+    )
 
     commands.add_parser("list", help="agents, worlds, scenarios and configs, each with a line")
 
@@ -61,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     from experiments import commands
     from experiments.config import ConfigError
-    from experiments.store import StoreError
+    from experiments.store import RunError
 
     try:
         match args.command:
@@ -75,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return commands.show_list()
             case _:
                 return commands.report(args.dir)
-    except (ConfigError, StoreError) as error:
+    except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:

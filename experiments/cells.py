@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -205,3 +207,23 @@ def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, e
     if not arms.any():
         raise ConfigError(f"{where}.only: no arm has such a model, method and budget together")
     return only(agent, arms)
+
+
+def own_agent(text: str) -> tuple[str, Factory]:
+    """`module:factory` to (label, factory); the module is looked for in the working directory, too.
+
+    Raises:
+        ConfigError: if there is no such module or factory.
+    """
+    module, _, attribute = text.partition(":")
+    if not module or not attribute:
+        raise ConfigError(f"--agent {text}: expected MODULE:FACTORY")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"--agent {text}: {error}") from None
+    if not callable(factory):
+        raise ConfigError(f"--agent {text}: {attribute} is not callable, expected factory(spec) -> Agent")
+    return f"{module}.{attribute}", factory

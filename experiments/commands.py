@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -20,6 +19,9 @@ from experiments import store
 from experiments.config import AgentConfig, ConfigError, load_config, parse_config
 from experiments.results import Cell
 
+if TYPE_CHECKING:
+    from experiments.runner import Executor
+
 CONFIGS = Path("paper_configs")
 
 
@@ -27,19 +29,22 @@ def run(args: argparse.Namespace) -> int:
     """`run CONFIG`: plays what is missing, then writes tables and report."""
     console = Console()
     config = load_config(args.config)
-    extra = dict(_own_agent(text) for text in args.agent)
+
+    from experiments import backend
+
+    backend.configure()
+    from experiments.cells import own_agent
+    from experiments.runner import Progress as Hooks
+    from experiments.runner import Runner
+
+    extra = dict(own_agent(text) for text in args.agent)
     changes = {name: getattr(args, name) for name in ("seeds", "rounds") if getattr(args, name) is not None}
     agents = (*config.agents, *(AgentConfig(name=name) for name in extra))
     config = parse_config(
         {**msgspec.to_builtins(config), **changes, "agents": msgspec.to_builtins(agents)}, str(args.config)
     )
     root = args.out or Path("results", config.name)
-
-    _configure_jax()
-    from experiments.runner import Progress as Hooks
-    from experiments.runner import Runner
-
-    runner = Runner(config, root, extra, args.workers)
+    runner = Runner(config, root, extra, executor=_executor(args))
     units = runner.units()
     damaged = [unit for unit in units if runner.store.damaged(unit)]
     for unit in damaged:
@@ -80,12 +85,15 @@ def run(args: argparse.Namespace) -> int:
             )
             sys.stdout.flush()
             os._exit(130)  # threads that are compiling cannot be joined in time; units are written whole or not at all
+    if not runner.executor.first:
+        console.print("all work units are whole; the first process writes tables and report")
+        return 0
     store.write_runs(root, cells)
     _write_outputs(root, cells, console)
     timings = store.read_json(root / "timings.json")
     console.print(
         f"{timings['total_run_seconds']:.1f} s in all, with {timings['total_compile_seconds']:.1f} s of compiling "
-        f"on {runner.workers} threads ({timings['units_reused']} of {len(units)} units reused)\n"
+        f"on {runner.executor.label} ({timings['units_reused']} of {len(units)} units reused)\n"
         f"report: [bold]{root / 'report.html'}[/]",
         highlight=False,
     )
@@ -151,31 +159,23 @@ def _first_line(thing: Callable[..., object]) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
-def _own_agent(text: str) -> tuple[str, Callable[..., Any]]:
-    """`module:factory` to (label, factory)."""
-    module, _, attribute = text.partition(":")
-    if not module or not attribute:
-        raise ConfigError(f"--agent {text}: expected MODULE:FACTORY")
-    sys.path.insert(0, "")
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"--agent {text}: {error}") from None
-    if not callable(factory):
-        raise ConfigError(f"--agent {text}: {attribute} is not callable, expected factory(spec) -> Agent")
-    return f"{module}.{attribute}", factory
-
-
-def _configure_jax() -> None:
-    """Compiled programs outlive the process: a second run starts at once. JAX_COMPILATION_CACHE_DIR moves them.
-
-    Programs run on the thread that calls them (see `Runner`), which must be said before the first one does.
-    """
+def _executor(args: argparse.Namespace) -> Executor:
+    """Where units are played: on threads here, on a cluster, or on all hosts of a JAX job."""
     import jax
 
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if not jax.config.read("jax_compilation_cache_dir"):
-        jax.config.update("jax_compilation_cache_dir", str(home / "uis_env" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    from experiments.runner import Threads
+
+    if args.cluster and args.distributed:
+        raise ConfigError("--cluster and --distributed: expected one of them")
+    if args.gpus_per_task and not args.cluster:
+        raise ConfigError("--gpus-per-task: expected together with --cluster")
+    if args.cluster:
+        from experiments.cluster import Cluster
+
+        return Cluster(args.cluster, args.agent, args.gpus_per_task, args.workers)
+    if args.distributed:
+        from experiments.hosts import Hosts, join
+
+        join(args.distributed)
+        return Hosts(Threads(args.workers), args.wait, jax.process_index(), jax.process_count())
+    return Threads(args.workers)

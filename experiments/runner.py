@@ -1,87 +1,91 @@
-"""Plays a config: work units on threads, each written when whole, so that a killed run resumes where it was."""
+"""Runs a config: what is missing is played, each unit written when whole, so that a killed run resumes where it was."""
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from agents import rollout
-from agents.agent import Agent
-from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
-from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
+from experiments.cells import Factory
 from experiments.config import Config
-from experiments.results import AgentRuns, Array, Cell, CellKey
+from experiments.player import InterruptedRunError, Player, Progress
+from experiments.results import Cell
 from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
 
-CURVES = ("reward", "regret", "quality", "cost")
+__all__ = ["Executor", "InterruptedRunError", "Progress", "Runner", "Threads", "groups"]
 
 
-class InterruptedRunError(RuntimeError):
-    """The run was stopped; what is whole is kept."""
+class Executor(Protocol):
+    """Where units are played; who plays them changes nothing in their files.
+
+    Attributes:
+        label: in words, for people.
+        first: whether this process is the one that collects.
+    """
+
+    label: str
+    first: bool
+
+    def facts(self, player: Player) -> dict[str, Any]:
+        """`Player.facts` of the place where units are played."""
+
+    def play(self, player: Player, units: list[Unit], store: Store, progress: Progress) -> None:
+        """Returns when all of the units are whole in the store."""
 
 
-@dataclass
-class Clock:
-    """Seconds spent, per agent and in all; the only thing of a run that depends on the clock."""
+class Threads:
+    """Units on threads of this process, and blocks of seeds on all its devices.
 
-    compile: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    run: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    rounds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    Args:
+        workers: how many threads; None takes one per core.
+    """
 
-    def add(self, table: dict[str, float], agent: str, seconds: float) -> None:
-        """Adds seconds to one of the tables."""
-        with self.lock:
-            table[agent] += seconds
+    first = True
 
-    def to_json(self, total: float, reused: int) -> dict[str, Any]:
-        """`total_run_seconds` is wall time, compiling included; the rest are sums over units, which overlap."""
-        return {
-            "total_run_seconds": round(total, 3),
-            "total_compile_seconds": round(sum(self.compile.values()), 3),
-            "units_reused": reused,
-            "agents": {
-                agent: {
-                    "compile_seconds": round(self.compile[agent], 3),
-                    "run_seconds": round(self.run[agent], 3),
-                    "rounds_per_second": round(self.rounds[agent] / self.run[agent]) if self.run[agent] else None,
-                }
-                for agent in sorted(self.run)
-            },
-        }
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or os.cpu_count() or 1
+        self.label = f"{self.workers} threads"
 
+    def facts(self, player: Player) -> dict[str, Any]:
+        """Those of this process."""
+        return player.facts()
 
-@dataclass(frozen=True)
-class Progress:
-    """What a run tells while it goes on: rounds in all, then `advance(rounds, label)` as they are played."""
+    def play(self, player: Player, units: list[Unit], store: Store, progress: Progress) -> None:
+        """Plays and saves; Ctrl-C or an error ends it within a chunk of rounds."""
 
-    start: Callable[[int], None] = lambda total: None
-    advance: Callable[[int, str], None] = lambda rounds, label: None
+        def play(group: list[Unit]) -> None:
+            for unit, runs in zip(group, player.play(group, progress), strict=True):
+                store.save(unit, runs)
+
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unit")
+        futures: set[Future[None]] = {pool.submit(play, group) for group in groups(units, len(player.devices))}
+        try:
+            while futures:
+                done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        except BaseException:
+            player.stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
 
 class Runner:
-    """One config, its agents, cells and work units.
+    """One config and its run directory.
 
     Args:
         config: what to run.
         root: the run directory.
         extra: factories of agents that are not in the registry.
         workers: threads that play units; None takes one per core.
+        executor: where units are played instead of on threads.
 
     Raises:
         ConfigError: if an agent, world or scenario cannot be made.
@@ -89,54 +93,31 @@ class Runner:
     """
 
     def __init__(
-        self, config: Config, root: Path, extra: Mapping[str, Factory] | None = None, workers: int | None = None
+        self,
+        config: Config,
+        root: Path,
+        extra: Mapping[str, Factory] | None = None,
+        workers: int | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.config = config
         self.store = Store(root, config.digest)
-        self.workers = workers or os.cpu_count() or 1
-        self.devices = jax.local_devices()
-        # On a CPU the units are the parallelism: matrix products stay on the thread of their unit.
-        on_cpu = jax.default_backend() == "cpu"
-        self._compiler_options = {"xla_cpu_multi_thread_eigen": False} if on_cpu else None
-        self.clock = Clock()
-        self.games = all_games(config)
-        self._extra = extra or {}
-        self._agents: dict[tuple[Any, ...], Agent] = {}
-        self._compiled: dict[tuple[Any, ...], Future[Any]] = {}
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self.block = min(config.block, config.seeds)
-        self.blocks = -(-config.seeds // self.block)
-        self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
-        for key, _ in self.games:
-            for part in config.agents:
-                self._agent(part.name, key)
+        self.executor = executor or Threads(workers)
+        self.player = Player(config, extra)
+        self.games = self.player.games
 
     def units(self) -> list[Unit]:
         """All work units, cell by cell."""
-        return [
-            Unit(key, agent.name, block)
-            for key, _ in self.games
-            for agent in self.config.agents
-            for block in range(self.blocks)
-        ]
+        return self.player.units()
 
     def manifest(self) -> dict[str, Any]:
         """What the results depend on; written first, so that a resumed run can tell whether it is the same."""
         return {
             "config": self.config.to_json(),
             "config_hash": self.config.digest,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium")},
-                "uis-env": version("uis-env"),
-            },
-            "device": str(self.devices[0].device_kind),
-            "backend": jax.default_backend(),
-            "x64": bool(jax.config.read("jax_enable_x64")),
             "git_commit": _git_commit(),
-            "seed_block": self.block,
-            "seeds_abreast": {part.name: self._plan(part.name).abreast for part in self.config.agents},
+            "seed_block": self.player.block,
+            **self.executor.facts(self.player),
         }
 
     def open(self) -> None:
@@ -149,7 +130,7 @@ class Runner:
         if path.exists():
             old = read_json(path)
             if old.get("config_hash") != self.store.digest:
-                keys = ", ".join(_differences(old.get("config", {}), self.config.to_json())) or "config_hash"
+                keys = ", ".join(differences(old.get("config", {}), self.config.to_json())) or "config_hash"
                 raise StoreError(
                     f"{self.store.root} holds results of another config; these keys differ: {keys}. "
                     "Choose another --out, or remove the folder."
@@ -160,61 +141,42 @@ class Runner:
             raise StoreError(f"{self.store.root} cannot be written: {error.strerror}") from None
 
     def run(self, progress: Progress) -> list[Cell]:
-        """Plays what is missing and returns all cells.
+        """Plays what is missing and returns all cells (none, if another process is the one that collects).
 
         Raises:
-            InterruptedRunError: if `stop` was called or Ctrl-C pressed before all units were whole.
+            InterruptedRunError: if it was stopped before all units were whole.
+            RunError: if units cannot be played where they should be.
         """
         begin = time.perf_counter()
         self.open()
         units = self.units()
         missing = [unit for unit in units if not self.store.done(unit)]
-        progress.start(len(missing) * self.config.rounds * self.block)
-        games = dict(self.games)
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unit")
-        futures: set[Future[None]] = {
-            pool.submit(self._play, group, games[group[0].cell], progress) for group in self._groups(missing)
-        }
-        try:
-            while futures:
-                done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        except BaseException:
-            self._stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
+        progress.start(len(missing) * self.player.unit_rounds)
+        self.executor.play(self.player, missing, self.store, progress)
+        if not self.executor.first:
+            return []
         cells = self.collect()
         total = time.perf_counter() - begin
         if missing:
-            write_json(self.store.root / "timings.json", self.clock.to_json(total, len(units) - len(missing)))
+            timings = self.player.clock.to_json(total, len(units) - len(missing))
+            write_json(self.store.root / "timings.json", timings)
         return cells
-
-    def _groups(self, units: list[Unit]) -> list[list[Unit]]:
-        """Units of one cell and agent together, as many as there are devices."""
-        together: dict[tuple[CellKey, str], list[Unit]] = {}
-        for unit in units:
-            together.setdefault((unit.cell, unit.agent), []).append(unit)
-        size = len(self.devices)
-        return [group[i : i + size] for group in together.values() for i in range(0, len(group), size)]
 
     def collect(self) -> list[Cell]:
         """All cells from the unit files, with their references."""
         from experiments.references import references
 
-        cells = []
+        player, cells = self.player, []
+        names = [part.name for part in self.config.agents]
         for key, game in self.games:
             made = game()
-            agents = gather(self.store, key, [part.name for part in self.config.agents], self.blocks, self.seeds)
-            plan = self._plan(self.config.agents[0].name)
             cells.append(
                 Cell(
                     key=key,
                     rounds=self.config.rounds,
-                    bin_rounds=plan.bin_rounds,
-                    seeds=self.seeds,
-                    agents=agents,
+                    bin_rounds=player.plan(names[0]).bin_rounds,
+                    seeds=player.seeds,
+                    agents=gather(self.store, key, names, player.blocks, player.seeds),
                     references=references(
                         made.world, made.scenario, made.bandit, made.schedule, np.asarray(made.tables.fold)
                     ),
@@ -222,140 +184,22 @@ class Runner:
             )
         return cells
 
-    def _agent(self, name: str, key: CellKey) -> Agent:
-        """The agent of a config entry in a cell; cells that differ in numbers only share it, so it compiles once."""
-        world = next(part for part in self.config.worlds if part.name == key.world)
-        preference = next(part for part in self.config.preferences if part.name == key.preference)
-        known = (name, key.world, preference.cost_channel, preference.transform, preference.ends)
-        with self._lock:
-            if known not in self._agents:
-                place = [part.name for part in self.config.agents].index(name)
-                loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
-                spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
-                self._agents[known] = make_agent(
-                    self.config.agents[place], spec, loaded.catalog, f"agents[{place}] ({name!r})", self._extra
-                )
-            return self._agents[known]
 
-    def _plan(self, name: str) -> Plan:
-        """Static sizes; seeds abreast follow from the agent in the first cell."""
-        part = next(part for part in self.config.agents if part.name == name)
-        agent = self._agent(name, self.games[0][0])
-        abreast = rollout.seeds_abreast(agent, self.block, part.abreast)
-        return rollout.make_plan(self.config.rounds, abreast, self.config.bins, max(1, CHUNK // self.block))
-
-    def _play(self, units: list[Unit], game: Callable[[], Game], progress: Progress) -> None:
-        """Plays units that differ in their block only, one block per device, and writes them."""
-        cell, name, _ = units[0]
-        with self._lock:
-            made = game()
-        agent, plan = self._agent(name, cell), self._plan(name)
-        mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
-        padded = units + units[-1:] * (len(self.devices) - len(units))
-        seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
-        schedules = [made.schedule_of(seed) for seed in seeds]
-        blocks = rollout.make_seeds(made.bandit, schedules, seeds, name)
-        pilot = None
-        if made.pilot and agent.fit is not None:
-            parts = [made.pilot_of(seed) for seed in seeds]
-            pilot = tuple(jnp.asarray(np.stack(column)) for column in zip(*parts, strict=True))
-
-        args: tuple[Any, ...] = (made.tables, blocks, pilot)
-        if mesh is not None:
-            args = _spread(mesh, *args)
-        carry: Carry = self._compile(name, rollout.start, (agent, plan.abreast), args, mesh=mesh)(*args)
-        bins: list[Bins] = []
-        for chunk in range(plan.chunks):
-            rounds = rollout.make_rounds(plan, schedules, seeds, blocks.keys, chunk)
-            args = (made.tables, blocks, carry, rounds)
-            if mesh is not None:
-                args = _spread(mesh, *args)
-            step = self._compile(name, rollout.advance, (agent, plan), args, mesh=mesh)
-            if self._stop.is_set():
-                raise InterruptedRunError
-            begin = time.perf_counter()
-            carry, part, _ = jax.block_until_ready(step(*args))
-            bins.append(jax.tree.map(np.asarray, part))
-            self.clock.add(self.clock.run, name, time.perf_counter() - begin)
-            played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block * len(units)
-            with self.clock.lock:
-                self.clock.rounds[name] += played
-            progress.advance(played, f"{cell.label} · {name}")
-        last = jax.tree.map(np.asarray, carry._replace(state=()))
-        for i, unit in enumerate(units):
-            mine = [seed for seed in self._seeds_of(unit) if seed in self.seeds]
-            rows = slice(i * self.block, i * self.block + len(mine))
-            prices = [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in mine]
-            runs = _reduce(last, bins, plan, made, np.array(prices, np.float64), rows)
-            try:
-                self.store.save(unit, runs)
-            except OSError as error:
-                raise StoreError(f"{self.store.root / unit.path} cannot be written: {error.strerror}") from None
-
-    def _seeds_of(self, unit: Unit) -> range:
-        """The seeds of a unit, those that only fill up its block included."""
-        first = self.config.first_seed + unit.block * self.block
-        return range(first, first + self.block)
-
-    def _compile(
-        self, agent: str, function: Any, static: tuple[Any, ...], args: tuple[Any, ...], **options: Any
-    ) -> Any:
-        """The compiled program for these static values and shapes; the first thread to ask compiles, others wait."""
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args))
-        key = (function, *static, jax.tree.structure(args), shapes)
-        with self._lock:
-            future = self._compiled.get(key)
-            mine = future is None
-            if future is None:
-                future = self._compiled[key] = Future()
-        if mine:
-            begin = time.perf_counter()
-            try:
-                future.set_result(function.lower(*static, *args, **options).compile(self._compiler_options))
-            except BaseException as error:
-                future.set_exception(error)
-                raise
-            self.clock.add(self.clock.compile, agent, time.perf_counter() - begin)
-        return future.result()
+def groups(units: list[Unit], size: int) -> list[list[Unit]]:
+    """Units of one cell and agent together, `size` of them at most: what is played at once."""
+    together: dict[tuple[Any, str], list[Unit]] = {}
+    for unit in units:
+        together.setdefault((unit.cell, unit.agent), []).append(unit)
+    return [group[i : i + size] for group in together.values() for i in range(0, len(group), size)]
 
 
-CHUNK = 1 << 16
-"""Rounds times seeds between two looks at the stop flag: a second or so for most agents."""
-
-
-def _spread(mesh: Mesh, tables: Any, *by_seed: Any) -> tuple[Any, ...]:
-    """Arguments of `start` and `advance` on all devices of a mesh: seeds divided, all else whole."""
-    whole, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("seeds")))
-    rounds: Any = (whole, split, split, split)  # only the numbers of the rounds are shared
-    specs = [Rounds(*rounds) if isinstance(part, Rounds) else split for part in by_seed]
-    return jax.device_put((tables, *by_seed), (whole, *specs))  # type: ignore[no-any-return]
-
-
-def _reduce(carry: Any, bins: list[Bins], plan: Plan, game: Game, prices: Array, rows: slice) -> AgentRuns:
-    """Chunks and carry to the runs of some of the seeds, in float64 where sums are long."""
-    sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.bins]
-    totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))
-    ends = np.asarray(game.tables.cost_ends)
-    totals["cost_median"] = rollout.median_cost(carry.cost_histogram[rows], ends)
-    totals["pilot_cost"], totals["pilot_charge"] = prices.T
-    arms = np.concatenate([part.arms[rows] for part in bins], axis=1)[:, : plan.bins]
-    return AgentRuns(
-        totals=totals,
-        curves={name: sums[..., METRICS.index(name)] for name in CURVES},
-        arms=arms.sum(axis=0, dtype=np.int64),
-        arm_count=carry.arm_count[rows],
-        query_reward=carry.query_reward[rows],
-        query_count=carry.query_count[rows],
-    )
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """The keys at which two plain JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in sorted({**old, **new}) if key != "description"]
-        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
+        return [d for key in keys for d in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in _differences(a, b, f"{path}[{i}]")]
+        return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
     return [] if old == new else [path]
 
 

@@ -29,7 +29,11 @@ class Unit(NamedTuple):
         return Path("units", *self.cell, f"{self.agent}-{self.block}.npz")
 
 
-class StoreError(RuntimeError):
+class RunError(RuntimeError):
+    """A run cannot go on; the message says why and what to do."""
+
+
+class StoreError(RunError):
     """The run directory cannot be used; the message says why and what to do."""
 
 
@@ -46,9 +50,16 @@ class Store:
     digest: str
 
     def save(self, unit: Unit, runs: AgentRuns) -> None:
-        """Writes a unit's file atomically."""
+        """Writes a unit's file atomically.
+
+        Raises:
+            StoreError: naming the file, if it cannot be written.
+        """
         arrays = {"digest": np.array(self.digest)} | _flatten(runs, "")
-        atomic_write(self.root / unit.path, _npz(arrays))
+        try:
+            atomic_write(self.root / unit.path, _npz(arrays))
+        except OSError as error:
+            raise StoreError(f"{self.root / unit.path} cannot be written: {error.strerror}") from None
 
     def load(self, unit: Unit) -> AgentRuns | None:
         """A unit's runs; None if its file is absent, damaged or of another config (the caller recomputes it)."""

@@ -1,0 +1,270 @@
+"""Plays work units: programs compiled once per agent, one block of seeds per device, runs handed back in NumPy."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from agents import rollout
+from agents.agent import Agent
+from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
+from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
+from experiments.config import Config
+from experiments.results import AgentRuns, Array, CellKey
+from experiments.store import Unit
+
+CURVES = ("reward", "regret", "quality", "cost")
+
+
+class InterruptedRunError(RuntimeError):
+    """The run was stopped; what is whole is kept."""
+
+
+@dataclass
+class Clock:
+    """Seconds spent, per agent and in all; the only thing of a run that depends on the clock."""
+
+    compile: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    run: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    rounds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, table: str, agent: str, amount: float) -> None:
+        """Adds seconds (or rounds) to one of the tables."""
+        with self.lock:
+            getattr(self, table)[agent] += amount
+
+    def take(self) -> dict[str, dict[str, float]]:
+        """Hands over what was counted, table by table, and starts again at zero."""
+        tables = {}
+        with self.lock:
+            for table in ("compile", "run", "rounds"):
+                tables[table] = dict(getattr(self, table))
+                getattr(self, table).clear()
+        return tables
+
+    def merge(self, tables: Mapping[str, Mapping[str, float]]) -> None:
+        """Adds what another clock handed over."""
+        for table, amounts in tables.items():
+            for agent, amount in amounts.items():
+                self.add(table, agent, amount)
+
+    def to_json(self, total: float, reused: int) -> dict[str, Any]:
+        """`total_run_seconds` is wall time, compiling included; the rest are sums over units, which overlap."""
+        return {
+            "total_run_seconds": round(total, 3),
+            "total_compile_seconds": round(sum(self.compile.values()), 3),
+            "units_reused": reused,
+            "agents": {
+                agent: {
+                    "compile_seconds": round(self.compile[agent], 3),
+                    "run_seconds": round(self.run[agent], 3),
+                    "rounds_per_second": round(self.rounds[agent] / self.run[agent]) if self.run[agent] else None,
+                }
+                for agent in sorted(self.run)
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes on: rounds in all, then `advance(rounds, label)` as they are played."""
+
+    start: Callable[[int], None] = lambda total: None
+    advance: Callable[[int, str], None] = lambda rounds, label: None
+
+
+class Player:
+    """A config's cells, agents and compiled programs. It writes nothing.
+
+    Args:
+        config: what to play.
+        extra: factories of agents that are not in the registry.
+
+    Raises:
+        ConfigError: if an agent, world or scenario cannot be made.
+    """
+
+    def __init__(self, config: Config, extra: Mapping[str, Factory] | None = None) -> None:
+        self.config = config
+        self.devices = jax.local_devices()
+        # On a CPU the units are the parallelism: matrix products stay on the thread of their unit.
+        on_cpu = jax.default_backend() == "cpu"
+        self._compiler_options = {"xla_cpu_multi_thread_eigen": False} if on_cpu else None
+        self.clock = Clock()
+        self.stop = threading.Event()
+        self.games = all_games(config)
+        self._game = dict(self.games)
+        self._extra = extra or {}
+        self._agents: dict[tuple[Any, ...], Agent] = {}
+        self._compiled: dict[tuple[Any, ...], Future[Any]] = {}
+        self._lock = threading.Lock()
+        self.block = min(config.block, config.seeds)
+        self.blocks = -(-config.seeds // self.block)
+        self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
+        self.unit_rounds = config.rounds * self.block
+        for key, _ in self.games:
+            for part in config.agents:
+                self._agent(part.name, key)
+
+    def units(self) -> list[Unit]:
+        """All work units, cell by cell."""
+        return [
+            Unit(key, agent.name, block)
+            for key, _ in self.games
+            for agent in self.config.agents
+            for block in range(self.blocks)
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What the bits of a result depend on besides the config: versions, device, precision, seeds abreast."""
+        return {
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium")},
+                "uis-env": version("uis-env"),
+            },
+            "device": str(self.devices[0].device_kind),
+            "backend": jax.default_backend(),
+            "x64": bool(jax.config.values["jax_enable_x64"]),
+            "seeds_abreast": {part.name: self.plan(part.name).abreast for part in self.config.agents},
+        }
+
+    def play(self, units: list[Unit], progress: Progress) -> list[AgentRuns]:
+        """Plays units that differ in their block only, one block per device.
+
+        Raises:
+            InterruptedRunError: soon after `stop` is set.
+        """
+        cell, name, _ = units[0]
+        with self._lock:
+            made = self._game[cell]()
+        agent, plan = self._agent(name, cell), self.plan(name)
+        mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
+        padded = units + units[-1:] * (len(self.devices) - len(units))
+        seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
+        schedules = [made.schedule_of(seed) for seed in seeds]
+        blocks = rollout.make_seeds(made.bandit, schedules, seeds, name)
+        pilot = None
+        if made.pilot and agent.fit is not None:
+            parts = [made.pilot_of(seed) for seed in seeds]
+            pilot = tuple(jnp.asarray(np.stack(column)) for column in zip(*parts, strict=True))
+
+        args: tuple[Any, ...] = (made.tables, blocks, pilot)
+        if mesh is not None:
+            args = _spread(mesh, *args)
+        carry: Carry = self._compile(name, rollout.start, (agent, plan.abreast), args, mesh=mesh)(*args)
+        bins: list[Bins] = []
+        for chunk in range(plan.chunks):
+            rounds = rollout.make_rounds(plan, schedules, seeds, blocks.keys, chunk)
+            args = (made.tables, blocks, carry, rounds)
+            if mesh is not None:
+                args = _spread(mesh, *args)
+            step = self._compile(name, rollout.advance, (agent, plan), args, mesh=mesh)
+            if self.stop.is_set():
+                raise InterruptedRunError
+            begin = time.perf_counter()
+            carry, part, _ = jax.block_until_ready(step(*args))
+            bins.append(jax.tree.map(np.asarray, part))
+            self.clock.add("run", name, time.perf_counter() - begin)
+            played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block * len(units)
+            self.clock.add("rounds", name, played)
+            progress.advance(played, f"{cell.label} · {name}")
+        last = jax.tree.map(np.asarray, carry._replace(state=()))
+        result = []
+        for i, unit in enumerate(units):
+            mine = [seed for seed in self._seeds_of(unit) if seed in self.seeds]
+            rows = slice(i * self.block, i * self.block + len(mine))
+            prices = [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in mine]
+            result.append(_reduce(last, bins, plan, made, np.array(prices, np.float64), rows))
+        return result
+
+    def _agent(self, name: str, key: CellKey) -> Agent:
+        """The agent of a config entry in a cell; cells that differ in numbers only share it, so it compiles once."""
+        world = next(part for part in self.config.worlds if part.name == key.world)
+        preference = next(part for part in self.config.preferences if part.name == key.preference)
+        known = (name, key.world, preference.cost_channel, preference.transform, preference.ends)
+        with self._lock:
+            if known not in self._agents:
+                place = [part.name for part in self.config.agents].index(name)
+                loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
+                spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
+                self._agents[known] = make_agent(
+                    self.config.agents[place], spec, loaded.catalog, f"agents[{place}] ({name!r})", self._extra
+                )
+            return self._agents[known]
+
+    def plan(self, name: str) -> Plan:
+        """Static sizes; seeds abreast follow from the agent in the first cell."""
+        part = next(part for part in self.config.agents if part.name == name)
+        agent = self._agent(name, self.games[0][0])
+        abreast = rollout.seeds_abreast(agent, self.block, part.abreast)
+        return rollout.make_plan(self.config.rounds, abreast, self.config.bins, max(1, CHUNK // self.block))
+
+    def _seeds_of(self, unit: Unit) -> range:
+        """The seeds of a unit, those that only fill up its block included."""
+        first = self.config.first_seed + unit.block * self.block
+        return range(first, first + self.block)
+
+    def _compile(
+        self, agent: str, function: Any, static: tuple[Any, ...], args: tuple[Any, ...], **options: Any
+    ) -> Any:
+        """The compiled program for these static values and shapes; the first thread to ask compiles, others wait."""
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args))
+        key = (function, *static, jax.tree.structure(args), shapes)
+        with self._lock:
+            future = self._compiled.get(key)
+            mine = future is None
+            if future is None:
+                future = self._compiled[key] = Future()
+        if mine:
+            begin = time.perf_counter()
+            try:
+                future.set_result(function.lower(*static, *args, **options).compile(self._compiler_options))
+            except BaseException as error:
+                future.set_exception(error)
+                raise
+            self.clock.add("compile", agent, time.perf_counter() - begin)
+        return future.result()
+
+
+CHUNK = 1 << 16
+"""Rounds times seeds between two looks at the stop flag: a second or so for most agents."""
+
+
+def _spread(mesh: Mesh, tables: Any, *by_seed: Any) -> tuple[Any, ...]:
+    """Arguments of `start` and `advance` on all devices of a mesh: seeds divided, all else whole."""
+    whole, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("seeds")))
+    rounds: Any = (whole, split, split, split)  # only the numbers of the rounds are shared
+    specs = [Rounds(*rounds) if isinstance(part, Rounds) else split for part in by_seed]
+    return jax.device_put((tables, *by_seed), (whole, *specs))  # type: ignore[no-any-return]
+
+
+def _reduce(carry: Any, bins: list[Bins], plan: Plan, game: Game, prices: Array, rows: slice) -> AgentRuns:
+    """Chunks and carry to the runs of some of the seeds, in float64 where sums are long."""
+    sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.bins]
+    totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))
+    ends = np.asarray(game.tables.cost_ends)
+    totals["cost_median"] = rollout.median_cost(carry.cost_histogram[rows], ends)
+    totals["pilot_cost"], totals["pilot_charge"] = prices.T
+    arms = np.concatenate([part.arms[rows] for part in bins], axis=1)[:, : plan.bins]
+    return AgentRuns(
+        totals=totals,
+        curves={name: sums[..., METRICS.index(name)] for name in CURVES},
+        arms=arms.sum(axis=0, dtype=np.int64),
+        arm_count=carry.arm_count[rows],
+        query_reward=carry.query_reward[rows],
+        query_count=carry.query_count[rows],
+    )
