@@ -18,7 +18,7 @@ from jax import Array
 from agents.agent import Feedback, Logged, Spec
 from agents.choosing import real
 from agents.posterior import Gaussian, observe, observe_batch, prior
-from agents.regression import pick, put
+from agents.regression import change
 from uis_env.bandit import PREFERENCE
 
 WEIGHT = {name: place for place, name in enumerate(PREFERENCE)}
@@ -101,11 +101,10 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
     def learn(state: Gaussian, feedback: Feedback) -> Gaussian:
         arm = feedback.action
         price = real(feedback.prices)[jnp.asarray(spec.model)[arm]]
-        own = pick(state, arm)
         z = regressors(real(feedback.context))
         told = real(price > 0)  # what is free for now does not tell what it costs otherwise
-        residual = told * (targets(feedback, price, real(unit)[arm]) - own.mean @ z)
-        return put(state, arm, observe(own, z, residual, told))
+        target = targets(feedback, price, real(unit)[arm])
+        return change(state, arm, lambda own: observe(own, z, told * (target - own.mean @ z), told))
 
     def fit(state: Gaussian, logged: Logged) -> Gaussian:
         zs = jax.vmap(regressors)(real(logged.context))

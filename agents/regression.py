@@ -88,12 +88,13 @@ def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array 
         return mean + scale * deviation * jax.random.normal(key, (*shape, arms), mean.dtype)
 
     def learn(state: Disjoint, x: Array, arm: Array, y: Array, now: Array) -> Disjoint:
-        own = pick(state.belief, arm)
-        last = state.last
-        if last is not None:
-            own = forget(own, keep(now, last[arm]), real(ridge))
-            last = last.at[arm].set(now)
-        return Disjoint(put(state.belief, arm, observe(own, x, y - x @ own.mean)), last)
+        def update(own: Gaussian) -> Gaussian:
+            if state.last is not None:
+                own = forget(own, keep(now, state.last[arm]), real(ridge))
+            return observe(own, x, y - own.mean @ x)
+
+        last = None if state.last is None else state.last.at[arm].set(now)
+        return Disjoint(change(state.belief, arm, update), last)
 
     def fit(state: Disjoint, xs: Array, ys: Array, mask: Array) -> Disjoint:
         return state._replace(belief=jax.vmap(observe_batch, in_axes=(0, None, 1, 1))(state.belief, xs, ys, mask))
@@ -137,18 +138,17 @@ def predict_arms(belief: Gaussian, x: Array) -> tuple[Array, Array]:
     """(K,) means and (K,) standard deviations of x'w_a; belief (K, d), (K, d, d), x (d,)."""
     arms, dim = belief.mean.shape
     f = (belief.root.reshape(arms * dim, dim) @ x).reshape(arms, dim)
-    return belief.mean @ x, jnp.sqrt(jnp.sum(f * f, axis=-1))
+    # A product with ones, because XLA's CPU code adds up short rows one number at a time.
+    return belief.mean @ x, jnp.sqrt((f * f) @ jnp.ones(dim, f.dtype))
 
 
-def pick(belief: Gaussian, arm: Array) -> Gaussian:
-    """One arm's posterior."""
-    return Gaussian(*(lax.dynamic_index_in_dim(part, arm, keepdims=False) for part in belief))
-
-
-def put(belief: Gaussian, arm: Array, own: Gaussian) -> Gaussian:
-    """All posteriors with one arm's replaced (in place inside a scan)."""
+def change(belief: Gaussian, arm: Array, update: Callable[[Gaussian], Gaussian]) -> Gaussian:
+    """All posteriors with one arm's passed through `update`, in place inside a scan."""
+    # The arm's axis is kept: without it XLA copies the arm twice, once for the products and once for the difference.
+    own = Gaussian(*(lax.dynamic_slice_in_dim(part, arm, 1) for part in belief))
+    new = jax.vmap(update)(own)
     return Gaussian(
-        *(lax.dynamic_update_index_in_dim(part, new, arm, 0) for part, new in zip(belief, own, strict=True))
+        *(lax.dynamic_update_slice_in_dim(part, row, arm, 0) for part, row in zip(belief, new, strict=True))
     )
 
 
