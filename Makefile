@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= $(wildcard constraints-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test lint types check live live-model live-test clean
+.PHONY: help setup bench paper test lint types check live live-model live-test clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ setup: $(VENV)/.ready ## create .venv with everything installed
 
 bench: setup ## compare the agents on recorded LLM outcomes (about a minute), write results/quickstart
 	$(BIN)/python -m experiments run paper_configs/quickstart.toml
+
+paper: setup ## play the protocol of UniScale and report published numbers beside ours (under 15 minutes)
+	$(BIN)/python -m experiments paper
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q -n 2

@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments run | live | list | report`."""
+"""The command line: `python -m experiments run | paper | live | list | report`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   python -m experiments run paper_configs/quickstart.toml --agent my_module:make
   python -m experiments run paper_configs/quickstart.toml --cluster local --workers 2
   python -m experiments live paper_configs/live/smollm2.toml --max-dollars 0.10
+  python -m experiments paper --seeds 20 --out results/paper-short
   python -m experiments list
   python -m experiments report results/quickstart
 """
@@ -59,6 +60,12 @@ def parser() -> argparse.ArgumentParser:
         help="with --distributed: how long to wait without news for the units of other processes (default: 3600)",
     )
 
+    paper = commands.add_parser("paper", help="play the protocol of UniScale and report published numbers beside ours")
+    paper.add_argument("--out", type=Path, default=Path("results/paper"), metavar="DIR", help="default: results/paper")
+    paper.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: each config's)")
+    paper.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of its configs, by name")
+    paper.add_argument("--workers", type=int, metavar="N", help="threads that play work units (default: one per core)")
+
     commands.add_parser("list", help="agents, worlds, scenarios and configs, each with a line")
 
     live = commands.add_parser("live", help="let an agent learn on real endpoints (goes on with what was stopped)")
@@ -88,6 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from experiments import live
 
                 return live.command(args.config, args.out, args.max_dollars)
+            case "paper":
+                from experiments import paper
+
+                return paper.command(args.out, args.seeds, args.workers, args.only)
             case "list":
                 return commands.show_list()
             case _:

@@ -20,7 +20,7 @@ from experiments.config import AgentConfig, ConfigError, load_config, parse_conf
 from experiments.results import Cell
 
 if TYPE_CHECKING:
-    from experiments.runner import Executor
+    from experiments.runner import Executor, Runner
 
 CONFIGS = Path("paper_configs")
 
@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
     backend.configure()
     from experiments.cells import own_agent
-    from experiments.runner import Progress as Hooks
     from experiments.runner import Runner
 
     extra = dict(own_agent(text) for text in args.agent)
@@ -45,10 +44,30 @@ def run(args: argparse.Namespace) -> int:
     )
     root = args.out or Path("results", config.name)
     runner = Runner(config, root, extra, executor=_executor(args))
-    units = runner.units()
+    cells = play(runner, console)
+    if not runner.executor.first:
+        console.print("all work units are whole; the first process writes tables and report")
+        return 0
+    store.write_runs(root, cells)
+    write_outputs(root, cells, console)
+    timings = store.read_json(root / "timings.json")
+    console.print(
+        f"{timings['total_run_seconds']:.1f} s in all, with {timings['total_compile_seconds']:.1f} s of compiling "
+        f"on {runner.executor.label} ({timings['units_reused']} of {len(runner.units())} units reused)\n"
+        f"report: [bold]{root / 'report.html'}[/]",
+        highlight=False,
+    )
+    return 0
+
+
+def play(runner: Runner, console: Console) -> list[Cell]:
+    """Plays what is missing behind a progress bar; Ctrl-C says what is kept and ends the process."""
+    from experiments.runner import Progress as Hooks
+
+    config, units = runner.config, runner.units()
     damaged = [unit for unit in units if runner.store.damaged(unit)]
     for unit in damaged:
-        console.print(f"[yellow]damaged, computed again:[/] {root / unit.path}", highlight=False)
+        console.print(f"[yellow]damaged, computed again:[/] {runner.store.root / unit.path}", highlight=False)
     console.print(
         f"[bold]{config.name}[/]: {len(config.agents)} agents × {len(runner.games)} cells × {config.seeds} seeds × "
         f"{config.rounds:,} rounds",
@@ -75,35 +94,22 @@ def run(args: argparse.Namespace) -> int:
             bar.update(task, advance=rounds, speed=f"{played / elapsed / 1e3:,.0f}k rounds/s")
 
         try:
-            cells = runner.run(Hooks(begin, advance))
+            return runner.run(Hooks(begin, advance))
         except KeyboardInterrupt:
             bar.stop()
             done = sum(runner.store.done(unit) for unit in units)
             console.print(
-                f"\nstopped: {done} of {len(units)} work units are done and kept in {root}.\n"
+                f"\nstopped: {done} of {len(units)} work units are done and kept in {runner.store.root}.\n"
                 "Run the same command again to go on from here."
             )
             sys.stdout.flush()
             os._exit(130)  # threads that are compiling cannot be joined in time; units are written whole or not at all
-    if not runner.executor.first:
-        console.print("all work units are whole; the first process writes tables and report")
-        return 0
-    store.write_runs(root, cells)
-    _write_outputs(root, cells, console)
-    timings = store.read_json(root / "timings.json")
-    console.print(
-        f"{timings['total_run_seconds']:.1f} s in all, with {timings['total_compile_seconds']:.1f} s of compiling "
-        f"on {runner.executor.label} ({timings['units_reused']} of {len(units)} units reused)\n"
-        f"report: [bold]{root / 'report.html'}[/]",
-        highlight=False,
-    )
-    return 0
 
 
 def report(root: Path) -> int:
     """`report DIR`: tables and report once more, from `runs.npz`, `references.json` and `manifest.json`."""
     console = Console()
-    _write_outputs(root, store.read_runs(root), console)
+    write_outputs(root, store.read_runs(root), console)
     console.print(f"report: [bold]{root / 'report.html'}[/]", highlight=False)
     return 0
 
@@ -132,7 +138,8 @@ def show_list() -> int:
     return 0
 
 
-def _write_outputs(root: Path, cells: list[Cell], console: Console) -> None:
+def write_outputs(root: Path, cells: list[Cell], console: Console) -> None:
+    """Tables and report of a run directory, and a ranked table per cell on the console."""
     from experiments import tables
     from experiments.analysis import analyse
     from experiments.report import write_report
