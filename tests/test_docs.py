@@ -1,0 +1,41 @@
+"""The commands in docs/ parse, and the files that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import parser
+
+PAGES = sorted(Path("docs").glob("*.md"))
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Words of the `python -m experiments` commands of a page, what stands before `python` left out."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [words[words.index("python") + 3 :] for words in lines if "python -m experiments" in " ".join(words)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse(page: Path) -> None:
+    for words in commands(page):
+        args = parser().parse_args(words)
+        if args.command == "run":
+            assert args.config.is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for name in re.findall(r"\]\(((?!http|#)[^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / name).exists(), name
+
+
+def test_scale_shows_every_executor() -> None:
+    runs = [parser().parse_args(words) for words in commands(Path("docs/scale.md"))]
+    assert {run.cluster for run in runs} >= {None, "local", "auto"}
+    assert [run.distributed for run in runs if run.distributed][-1] == "auto"
+    assert any(run.gpus_per_task == 0.25 for run in runs)
