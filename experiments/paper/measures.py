@@ -71,13 +71,29 @@ def median_cost(cell: Cell, agent: str, window: Window) -> float:
     return float(cost[order][np.searchsorted(np.cumsum(pulls[order]), pulls.sum() / 2)])
 
 
-def recovery(cell: Cell, agent: str, change: Window, yardstick: str = "random", trail: int = 30) -> Estimate:
-    """Rounds after a change of conditions until an agent is as good again as it was before.
+class Recovery(NamedTuple):
+    """What a change of conditions does to an agent.
 
-    As good: its regret over the last `trail` rounds, as a share of the yardstick agent's mean regret under the same
-    conditions, is at most what it was over the `trail` rounds before the change, plus a tenth. Shares make regrets
-    comparable across rewards. An agent that has not recovered when the conditions change again counts as needing all
-    of those rounds, so a value near that is "at least".
+    Attributes:
+        before, after, end: regret per round over the `trail` rounds before the change, after it, and at the end of the
+            new conditions.
+        recover: rounds from the change until the agent is as good as before: until its regret over `trail` rounds, as a
+            share of the yardstick agent's under the same conditions, is within a tenth of what it was before. Shares
+            make regrets comparable across rewards, but not conditions that differ in difficulty.
+        settle: rounds until its regret over `trail` rounds is within a tenth of that at the end.
+
+    Both are 0 if nothing was lost, and all rounds of the new conditions if it never happens (then "at least").
+    """
+
+    before: float
+    after: float
+    end: float
+    recover: Estimate
+    settle: Estimate
+
+
+def recovery(cell: Cell, agent: str, change: Window, yardstick: str = "random", trail: int = 30) -> Recovery:
+    """How an agent fares after a change of conditions.
 
     Args:
         cell: of a scenario.
@@ -86,24 +102,32 @@ def recovery(cell: Cell, agent: str, change: Window, yardstick: str = "random", 
         yardstick: an agent that does not learn.
         trail: rounds, a multiple of the bin's.
     """
-    width, first = trail // cell.bin_rounds, bins(cell, change)
-    before = bins(cell, Window(_last_change(cell, change.start), change.start))
-    own = statistics.mean_replicates(cell.agents[agent].curves["regret"])
-    base = statistics.mean_replicates(cell.agents[yardstick].curves["regret"])
-    whole = [cell.agents[name].curves["regret"].mean(axis=0, dtype=np.float64)[None] for name in (agent, yardstick)]
+    width, now = trail // cell.bin_rounds, bins(cell, change)
+    last = slice(now.start - width, now.start)
+    then = bins(cell, Window(_last_change(cell, change.start), change.start))
 
-    def rounds(mine: Array, other: Array) -> Array:
-        """(B,) rounds to recover, for (B, C) mean curves."""
-        level = mine[:, first.start - width : first.start].mean(axis=1) / other[:, before].mean(axis=1)
-        share = mine[:, first] / other[:, first].mean(axis=1, keepdims=True)
+    def waits(mine: Array, other: Array) -> tuple[Array, Array]:
+        """(B,) rounds to recover and to settle, for (B, C) mean curves."""
+        share = mine[:, now] / other[:, now].mean(axis=1, keepdims=True)
         trailing = np.lib.stride_tricks.sliding_window_view(share, width, axis=1).mean(axis=-1)
-        good = trailing <= 1.1 * level[:, None]
-        waited = np.where(good.any(axis=1), good.argmax(axis=1) + width, first.stop - first.start)
-        # A window that is good from the start shows no loss: the change did no harm.
+        before = mine[:, last].mean(axis=1) / other[:, then].mean(axis=1)
+        return first(trailing <= 1.1 * before[:, None]), first(trailing <= 1.1 * trailing[:, -1:])
+
+    def first(good: Array) -> Array:
+        waited = np.where(good.any(axis=1), good.argmax(axis=1) + width, now.stop - now.start)
         return np.asarray(np.where(good[:, 0], 0, waited) * cell.bin_rounds)
 
-    low, high = statistics.interval(rounds(own, base), len(cell.seeds))
-    return Estimate(float(rounds(*whole)[0]), float(low), float(high))
+    curves = [cell.agents[name].curves["regret"] for name in (agent, yardstick)]
+    mean_curves = [curve.mean(axis=0, dtype=np.float64)[None] for curve in curves]
+    resampled = [statistics.mean_replicates(curve) for curve in curves]
+    intervals = [statistics.interval(wait, len(cell.seeds)) for wait in waits(*resampled)]
+    recover, settle = (
+        Estimate(float(wait[0]), *map(float, ends)) for wait, ends in zip(waits(*mean_curves), intervals, strict=True)
+    )
+    own = mean_curves[0][0] / cell.bin_rounds
+    levels = (last, slice(now.start, now.start + width), slice(now.stop - width, now.stop))
+    before, after, end = (float(own[part].mean()) for part in levels)
+    return Recovery(before, after, end, recover, settle)
 
 
 def _last_change(cell: Cell, start: int) -> int:

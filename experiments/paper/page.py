@@ -196,22 +196,29 @@ def _horizons(rows: Sequence[HorizonRow]) -> str:
 def _recoveries(rows: Sequence[RecoveryRow]) -> str:
     if not rows:
         return ""
+
+    def wait(value: float, low: float, high: float, most: int) -> str:
+        return f"<td>{'never' if value == most else f'{value:.0f}'} <small>[{low:.0f}, {high:.0f}]</small></td>"
+
     body = [
         f"<tr><td>{escape(row.world)}</td><td>{escape(row.preference)}</td><td>{escape(row.scenario)}</td>"
-        f"<td>{row.change}</td>{_name(row.agent)}<td>{row.rounds:.0f} <small>[{row.rounds_lo:.0f}, "
-        f"{row.rounds_hi:.0f}] of {row.most}</small></td><td>{row.reward:.4f}</td>"
+        f"<td>{row.change}</td>{_name(row.agent)}<td>{plain(row.regret_before, 3)}</td>"
+        f"<td>{plain(row.regret_after, 3)}</td><td>{plain(row.regret_end, 3)}</td>"
+        f"{wait(row.recover, row.recover_lo, row.recover_hi, row.most)}"
+        f"{wait(row.settle, row.settle_lo, row.settle_hi, row.most)}<td>{row.reward:.4f}</td>"
         f"<td>{_interval(row.own, row.own_lo, row.own_hi)}</td><td>{row.accuracy:.1%}</td><td>{row.cost:,.1f}</td></tr>"
         for row in rows
         if row.agent not in REFERENCES
     ]
     head = (
         "<tr><th>world</th><th>from mode</th><th>drift</th><th>at round</th><th class='name'>agent</th>"
-        "<th>rounds to recover</th><th>reward</th><th>− UniScale</th><th>accuracy</th><th>cost</th></tr>"
+        "<th>regret before</th><th>after</th><th>at the end</th><th>rounds to recover</th><th>to settle</th>"
+        "<th>reward</th><th>− UniScale</th><th>accuracy</th><th>cost</th></tr>"
     )
     told = (
-        "Recovered: regret over 30 rounds, as a share of the random policy's under the same conditions, is back within "
-        "a tenth of what it was over the 30 rounds before the change; 0 if it never left, all rounds of the stretch if "
-        "it never came back."
+        "Regret per round over the 30 rounds before a change, after it, and before the next one. Recovered: regret "
+        "over 30 rounds, as a share of the random policy's under the same conditions, is within a tenth of what it was "
+        "before the change. Settled: regret over 30 rounds is within a tenth of that at the end. 0: nothing was lost."
     )
     return f"<h2>Drifts and recovery</h2><p class='caption'>{told}</p>{_table(head, body)}"
 

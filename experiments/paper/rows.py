@@ -55,7 +55,7 @@ class AgentRow(NamedTuple):
 
 
 class RecoveryRow(NamedTuple):
-    """Rounds that an agent takes after a change until it is as good as before (`measures.recovery`), at most `most`.
+    """An agent after a change of conditions (`measures.Recovery`), waits of at most `most` rounds.
 
     `reward` is over the rounds from the change to the next one, `own` minus UniScale's.
     """
@@ -67,9 +67,15 @@ class RecoveryRow(NamedTuple):
     agent: str
     change: int
     most: int
-    rounds: float
-    rounds_lo: float
-    rounds_hi: float
+    regret_before: float
+    regret_after: float
+    regret_end: float
+    recover: float
+    recover_lo: float
+    recover_hi: float
+    settle: float
+    settle_lo: float
+    settle_hi: float
     reward: float
     own: float
     own_lo: float
@@ -130,13 +136,16 @@ def recovery_rows(config: str, cells: Sequence[Cell]) -> Iterator[RecoveryRow]:
             for agent in cell.agents:
                 if agent == "random":
                     continue  # the yardstick
+                found = measures.recovery(cell, agent, window)
                 yield RecoveryRow(
                     config,
                     *cell.key,
                     agent,
                     start,
                     stop - start,
-                    *measures.recovery(cell, agent, window),
+                    *found[:3],
+                    *found.recover,
+                    *found.settle,
                     float(measures.measure(cell, agent, "reward", window).mean()),
                     *_against(cell, agent, OWN, window),
                     float(measures.measure(cell, agent, "accuracy", window).mean()),
