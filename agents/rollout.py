@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from agents.agent import Agent, Feedback, Logged, Observation, Privileged, State
 from uis_env.bandit import Bandit
-from uis_env.tape import Schedule, Tape, tape
+from uis_env.tape import Schedule, Tape, tape, tapes
 
 HISTOGRAM = 512
 """Bins of the cost histogram, equal in log cost between the table's ends: a median is exact to 1 part in 100 or so."""
@@ -79,12 +79,14 @@ class Tables(NamedTuple):
         fold: (Q,) int32, each query's fold.
         elsewhere: (F, K), mean expected reward over the queries of the other folds; -inf for arms not always on offer.
         cost_ends: (2,) natural logs of the lowest and highest positive cost, the ends of the cost histogram.
+        cost_place: (V, Q, R, K) int16, the histogram's bin of every cost.
     """
 
     bandit: Bandit
     fold: Array
     elsewhere: Array
     cost_ends: Array
+    cost_place: Array
 
 
 class Keys(NamedTuple):
@@ -157,8 +159,20 @@ class Trace(NamedTuple):
 
 def agent_keys(seed: int, name: str) -> Keys:
     """From `fold_in(key(seed), stable hash of the agent's name)`: independent of the other agents in a comparison."""
-    own = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-    return Keys(*(jax.random.fold_in(own, i) for i in range(len(Keys._fields))))
+    return jax.tree.map(lambda keys: keys[0], _agent_keys([seed], name))  # type: ignore[no-any-return]
+
+
+def _agent_keys(seeds: Sequence[int], name: str) -> Keys:
+    return _derive(np.array(seeds, np.uint32), np.uint32(zlib.crc32(name.encode())))  # type: ignore[no-any-return]
+
+
+@jax.jit
+def _derive(seeds: Array, name: Array) -> Keys:
+    def one(seed: Array) -> Keys:
+        own = jax.random.fold_in(jax.random.key(seed), name)
+        return Keys(*(jax.random.fold_in(own, i) for i in range(len(Keys._fields))))
+
+    return jax.vmap(one)(seeds)
 
 
 def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0) -> Tables:
@@ -169,12 +183,15 @@ def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0) -> Tables:
     always = bandit.mask.all(axis=(0, 1))
     elsewhere = np.stack([mean[(fold != f) | (queries == 1)].mean(axis=0) for f in range(fold.max() + 1)])
     positive = bandit.cost[bandit.cost > 0]
-    ends = np.log([positive.min(), positive.max()]) if positive.size else np.zeros(2)
+    low, high = np.log([positive.min(), positive.max()]) if positive.size else np.zeros(2)
+    with np.errstate(divide="ignore"):
+        place = (np.log(bandit.cost) - low) / max(high - low, 1e-6) * HISTOGRAM
     return Tables(
         bandit=jax.tree.map(jnp.asarray, bandit),
         fold=jnp.asarray(fold, jnp.int32),
         elsewhere=jnp.asarray(np.where(always, elsewhere, -np.inf), jnp.float32),
-        cost_ends=jnp.asarray(ends, jnp.float32),
+        cost_ends=jnp.asarray([low, high], jnp.float32),
+        cost_place=jnp.asarray(np.clip(place, 0, HISTOGRAM - 1), jnp.int16),
     )
 
 
@@ -193,7 +210,7 @@ def hindsight(bandit: Bandit, schedule: Schedule, seed: int, chunk: int = 1 << 1
 def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[int], name: str) -> Seeds:
     """Keys and hindsight of a block of seeds; `schedules` holds one per seed (pilots leave the tape seed by seed)."""
     return Seeds(
-        keys=jax.tree.map(lambda *keys: jnp.stack(keys), *(agent_keys(seed, name) for seed in seeds)),
+        keys=_agent_keys(seeds, name),
         hindsight=jnp.asarray(
             np.stack([hindsight(bandit, schedule, seed) for schedule, seed in zip(schedules, seeds, strict=True)])
         ),
@@ -204,9 +221,13 @@ def make_rounds(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int],
     """The rounds of one chunk: tapes drawn in NumPy, and keys derived once here for every agent's program to read."""
     first = chunk * plan.chunk_rounds
     length = min(plan.chunk_rounds, plan.horizon - first)
-    parts = [tape(schedule, seed, first, length) for schedule, seed in zip(schedules, seeds, strict=True)]
+    if all(schedule is schedules[0] for schedule in schedules):
+        drawn = tapes(schedules[0], seeds, first, length)
+    else:
+        parts = [tape(schedule, seed, first, length) for schedule, seed in zip(schedules, seeds, strict=True)]
+        drawn = jax.tree.map(lambda *rows: np.stack(rows), *parts)
     padding = ((0, 0), (0, plan.chunk_rounds - length))
-    played = jax.tree.map(lambda *rows: jnp.asarray(np.pad(np.stack(rows), padding)), *parts)
+    played = jax.tree.map(lambda rows: jnp.asarray(np.pad(rows, padding)), drawn)
     number = first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)
     return Rounds(number, played, _fold_in(keys.act, number), _fold_in(keys.update, number))
 
@@ -318,27 +339,19 @@ def advance(
         The carry, the chunk's curve bins (S, chunk_bins, ...), and the trace or None.
     """
 
-    def by_bin(x: Array) -> Array:
-        return x.reshape(plan.chunk_bins, plan.bin_rounds)
-
     def part(
         tables: Tables, number: Array, hindsight: Array, carry: Carry, mine: tuple[Tape, Array, Array]
     ) -> tuple[Carry, Bins, Trace | None]:
         def one_seed(args: Any) -> tuple[Carry, Bins, Trace | None]:
             hindsight, own, mine = args
 
-            def one_bin(own: Carry, xs: tuple[Array, Any]) -> tuple[Carry, tuple[Bins, Trace | None]]:
-                def one_round(running: tuple[Carry, Array], now: Any) -> tuple[tuple[Carry, Array], Trace | None]:
-                    own, sums = running
-                    own, values, seen = play(agent, tables, hindsight, own, Rounds(now[0], *now[1]), plan.horizon)
-                    return (own, sums + values), seen if trace else None
+            def one_round(running: tuple[State, Array], now: Any) -> tuple[tuple[State, Array], Array]:
+                return play(agent, tables, hindsight, *running, Rounds(now[0], *now[1]), plan.horizon)
 
-                before = own.arm_count
-                (own, sums), seen = jax.lax.scan(one_round, (own, jnp.zeros(len(METRICS), jnp.float32)), xs)
-                return own, (Bins(sums, own.arm_count - before), seen)
-
-            own, (bins, seen) = jax.lax.scan(one_bin, own, (by_bin(number), jax.tree.map(by_bin, mine)))
-            return own, bins, None if seen is None else jax.tree.map(jnp.ravel, seen)
+            running = own.state, own.query_reward
+            (state, query_reward), action = jax.lax.scan(one_round, running, (number, mine))
+            own, bins, seen = tally(plan, tables, own, number < plan.horizon, mine[0], action)
+            return own._replace(state=state, query_reward=query_reward), bins, seen if trace else None
 
         return _map(one_seed, (hindsight, carry, mine), plan.abreast)  # type: ignore[no-any-return]
 
@@ -347,9 +360,9 @@ def advance(
 
 
 def play(
-    agent: Agent, tables: Tables, hindsight: Array, own: Carry, now: Rounds, horizon: int
-) -> tuple[Carry, Array, Trace]:
-    """One round of one seed: look up, act, look up, update, add up. Rounds after the horizon do not count."""
+    agent: Agent, tables: Tables, hindsight: Array, state: State, query_reward: Array, now: Rounds, horizon: int
+) -> tuple[tuple[State, Array], Array]:
+    """One round of one seed: look up, act, look up, update. Returns the state, the sums of reward, and the action."""
     bandit: Any = tables.bandit  # NumPy in `uis_env`, the same tables on the device here
     query, draw, phase = now.tape
     context, mask = bandit.context[query], bandit.mask[phase, query]
@@ -357,39 +370,77 @@ def play(
     if agent.privileged:
         privileged = Privileged(bandit.expected[phase, query], hindsight, tables.elsewhere[tables.fold[query]])
     seen = Observation(now.number, context, mask, bandit.preference[phase], bandit.prices[phase], privileged)
-    action = agent.act(now.act, own.state, seen).action
+    action = agent.act(now.act, state, seen).action
 
     variant = bandit.variant[phase]
     reward, cost = bandit.reward[phase, query, draw, action], bandit.cost[variant, query, draw, action]
-    regret = bandit.regret[phase, query, action]
     back: dict[str, Any] = {
         name: None if table is None else table[variant, query, draw, action]
         for name, table in bandit.channels._asdict().items()
     }
     state = agent.update(
         now.update,
-        own.state,
+        state,
         Feedback(now.number, context, mask, seen.preference, seen.prices, action, reward, cost, **back),
     )
+    # Added up round by round: a scatter of many floats would add in any order on a GPU.
+    query_reward = query_reward.at[query].add(jnp.where(now.number < horizon, reward, 0.0))
+    return (state, query_reward), action
 
-    counts = now.number < horizon
-    weight = counts.astype(jnp.float32)
-    fresh = weight * (own.query_count[query] == 0)
-    values = {"reward": reward, "regret": regret, "cost": cost, "optimal": regret == 0} | back
-    counted = [values.get(name) for name in METRICS[:-2]]
-    summed = jnp.stack([jnp.float32(0.0 if value is None else value) for value in counted])
-    summed = jnp.concatenate([weight * summed, jnp.stack([fresh * reward, fresh])])
-    low, high = tables.cost_ends
-    place = (jnp.log(cost) - low) / jnp.maximum(high - low, 1e-6) * HISTOGRAM
+
+def tally(
+    plan: Plan, tables: Tables, own: Carry, counts: Array, tape: Tape, action: Array
+) -> tuple[Carry, Bins, Trace]:
+    """What a chunk of one seed adds up to, from its tape and actions alone.
+
+    It looks everything up once more, for all rounds together: inside the scan, every one of these sums would cost an
+    operation per round, and together as much as a linear bandit.
+
+    Args:
+        plan: static sizes.
+        tables: what is looked up.
+        own: as before the chunk.
+        counts: (L,) bool, rounds before the horizon.
+        tape: (L,) each.
+        action: (L,) int32.
+
+    Returns:
+        The carry (state and query_reward as they were), the bins (chunk_bins, ...), and every round.
+    """
+    bandit: Any = tables.bandit
+    query, draw, phase = tape
+    queries, arms = len(own.query_count), len(own.arm_count)
+    variant = bandit.variant[phase]
+    reward, regret = bandit.reward[phase, query, draw, action], bandit.regret[phase, query, action]
+    number = jnp.arange(len(action), dtype=jnp.int32)
+    first = jnp.full(queries, len(action), jnp.int32).at[query].min(number)
+    fresh = (first[query] == number) & (own.query_count[query] == 0)
+    values = {
+        "reward": reward,
+        "regret": regret,
+        "cost": bandit.cost[variant, query, draw, action],
+        "optimal": regret == 0,
+        "fresh_reward": jnp.where(fresh, reward, 0.0),
+        "fresh": fresh,
+    } | {
+        name: None if table is None else table[variant, query, draw, action]
+        for name, table in bandit.channels._asdict().items()
+    }
+
+    def total(value: Array | None) -> Array:
+        if value is None:
+            return jnp.zeros(plan.chunk_bins, jnp.float32)
+        return jnp.where(counts, value, 0).astype(jnp.float32).reshape(-1, plan.bin_rounds).sum(axis=1)
+
     one = counts.astype(jnp.int32)
-    own = Carry(
-        state=state,
-        query_reward=own.query_reward.at[query].add(weight * reward),
+    pulls = jnp.zeros((plan.chunk_bins, arms), jnp.int32).at[number // plan.bin_rounds, action].add(one)
+    own = own._replace(
         query_count=own.query_count.at[query].add(one),
-        cost_histogram=own.cost_histogram.at[jnp.clip(place, 0, HISTOGRAM - 1).astype(jnp.int32)].add(one),
-        arm_count=own.arm_count.at[action].add(one),
+        cost_histogram=own.cost_histogram.at[tables.cost_place[variant, query, draw, action]].add(one),
+        arm_count=own.arm_count + pulls.sum(axis=0),
     )
-    return own, summed, Trace(action, reward, regret)
+    sums = jnp.stack([total(values[name]) for name in METRICS], axis=1)
+    return own, Bins(sums, pulls), Trace(action, reward, regret)
 
 
 def median_cost(histogram: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.float64]:

@@ -94,6 +94,13 @@ def test_chunking_and_mapping_change_no_bit(abreast: int, chunk_rounds: int) -> 
     np.testing.assert_array_equal(trace.action[:, :ROUNDS], whole_trace.action[:, :ROUNDS])
 
 
+def test_chunking_changes_no_bit_of_long_bins() -> None:
+    whole, chunked = (play(AGENT, 1, chunk_rounds, bins=3) for chunk_rounds in (ROUNDS, 1))
+    assert chunked[0].chunk_bins == 1 < whole[0].chunk_bins
+    np.testing.assert_array_equal(chunked[2].sums, whole[2].sums)
+    np.testing.assert_array_equal(chunked[2].arms, whole[2].arms)
+
+
 def test_sums_equal_a_replay_of_the_trace() -> None:
     _, carry, bins, trace = WHOLE
     for i, seed in enumerate(SEEDS):
