@@ -24,7 +24,7 @@ class Parts(NamedTuple):
 
 def decomposed_linucb(
     spec: Spec,
-    alpha: float | Array = 0.3,
+    alpha: float | Array = 0.1,
     ridge: float | Array = 1.0,
     fusion: str = "disjoint",
     normalise: bool = True,
@@ -63,7 +63,7 @@ def decomposed_linucb(
 
 def decomposed_thompson(
     spec: Spec,
-    scale: float | Array = 0.3,
+    scale: float | Array = 0.1,
     ridge: float | Array = 1.0,
     fusion: str = "disjoint",
     normalise: bool = True,

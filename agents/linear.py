@@ -14,7 +14,7 @@ from agents.wrappers import warm_up
 
 def linucb(
     spec: Spec,
-    alpha: float | Array = 0.3,
+    alpha: float | Array = 0.1,
     ridge: float | Array = 1.0,
     discount: float | Array = 1.0,
     warmup: int = 0,
@@ -27,7 +27,8 @@ def linucb(
 
     Args:
         spec: sizes.
-        alpha: width of the bonus, in standard deviations of unit observation noise.
+        alpha: width of the bonus, for observation noise of one; .1 is about .2 posterior standard deviations where
+            rewards scatter by .5.
         ridge: prior precision of each weight.
         discount: in (0, 1]; the factor per round.
         warmup: rounds of uniformly random arms.
@@ -78,7 +79,7 @@ def linucb_arm_only(
 
 def linear_thompson(
     spec: Spec,
-    scale: float | Array = 0.3,
+    scale: float | Array = 0.1,
     ridge: float | Array = 1.0,
     discount: float | Array = 1.0,
     propensity_draws: int = 0,

@@ -60,7 +60,7 @@ class Network(nn.Module):
 
 def neural_linear_ucb(
     spec: Spec,
-    alpha: float | Array = 0.3,
+    alpha: float | Array = 0.1,
     ridge: float | Array = 0.25,
     hidden: tuple[int, ...] = (32,),
     features: int = 16,
@@ -102,7 +102,7 @@ def neural_linear_ucb(
 
 def neural_linear_thompson(
     spec: Spec,
-    scale: float | Array = 0.3,
+    scale: float | Array = 0.1,
     ridge: float | Array = 0.25,
     hidden: tuple[int, ...] = (32,),
     features: int = 16,
