@@ -45,10 +45,12 @@ def uniscale(
     arm, so that a round with one arm teaches about all that resemble it; `w = A^-1 sum phi r`, by rank-one updates.
     The paper has alpha = 1, 50 random rounds and one vector w; ridge, encoder, dimension and fusion are not published:
     here x and f(a) each get length one and joint vectors then get length one too (on average, for "hadamard"), as text
-    encoders return them. Scale matters, because alpha, ridge and the length of phi are one knob.
+    encoders return them. Scale matters, because alpha, ridge and the length of phi are one knob. Where query features are
+    simulated (the tree-search world), query and arm cannot share an encoder, as they do in the paper.
 
     A round costs O(d^2) to meet the query and to learn, and O(min(d E K, E^2 (d + K))) to score K arms with E = 1 + F
-    (`agents.fusion`); d = D + F for "concat", (1 + F) D for "kronecker".
+    (`agents.fusion`); d = D + F for "concat", (1 + F) D for "kronecker". Measured on one 2-core machine's core, 288 and
+    1152 arms: concat 28 and 131 us (d = 46, 62), kronecker 146 and 480 us (d = 550, 950), ids 91 and 881 us.
 
     Args:
         spec: sizes, arm features, list costs and the reward's cost transform.
@@ -56,8 +58,7 @@ def uniscale(
         ridge: prior precision of each weight.
         warmup: rounds of uniformly random arms.
         fusion: "concat", [x, f]: no query can change the ranking of arms, but it explains part of the noise;
-            "kronecker", x times [1, f]; "hadamard", x times f elementwise, f turned at random into D dimensions (query
-            and arm share no coordinates here, as they would with one encoder for both).
+            "kronecker", x times [1, f]; "hadamard", x times f elementwise, f turned at random into D dimensions.
         semantics: False takes one indicator per arm for f: nothing is learned about arms that were not played.
         dense_feedback: False learns from the reward without the verifier's score, `r - w2 score`.
         cost_model: True learns the cost apart: each arm's own, from its list cost on, and the shared vector learns the

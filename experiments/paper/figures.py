@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import statistics
-from experiments.analysis import BEST_FIXED, REFERENCES
+from experiments.analysis import BEST_FIXED, ORACLE, REFERENCES
 from experiments.paper import measures
 from experiments.paper.charts import Line, chart
 from experiments.paper.claims import WARMUP
@@ -17,7 +17,7 @@ from experiments.results import Array, Cell
 
 TRAIL = 3
 """Curve bins that are averaged in a curve of reward over time."""
-MOST = 9
+MOST = 10
 """Most lines of a chart."""
 
 
@@ -33,7 +33,7 @@ def regret(cell: Cell) -> Figure:
     """Cumulative regret of the learners and of the best fixed arm."""
     x = _ends(cell)
     lines = []
-    for agent in _shown(cell, (BEST_FIXED,)):
+    for agent in _shown(cell):
         summed = np.cumsum(cell.agents[agent].curves["regret"], axis=1, dtype=np.float64)
         lines.append(Line(agent, x, summed.mean(axis=0), *statistics.mean_interval(summed)))
     return Figure(
@@ -47,7 +47,7 @@ def reward_over_time(cell: Cell) -> Figure:
     """Mean reward over a trailing window, with the changes of conditions marked."""
     width = min(TRAIL, len(_ends(cell)))
     lines = []
-    for agent in _shown(cell, (BEST_FIXED,)):
+    for agent in _shown(cell):
         curve = cell.agents[agent].curves["reward"] / cell.bin_rounds
         trailing = np.lib.stride_tricks.sliding_window_view(curve, width, axis=1).mean(axis=-1)
         lines.append(Line(agent, _ends(cell)[width - 1 :], trailing.mean(axis=0), *statistics.mean_interval(trailing)))
@@ -62,7 +62,7 @@ def correct_against_cost(cell: Cell) -> Figure:
     """Correct answers so far against cost so far, from the end of the warm-up; a dot where the episode ends."""
     after = measures.bins(cell, Window(WARMUP, cell.rounds))
     lines = []
-    for agent in _shown(cell, REFERENCES):
+    for agent in [*_shown(cell), *({ORACLE} & set(cell.agents))]:
         curves = cell.agents[agent].curves
         spent = np.cumsum(curves["cost"][:, after].mean(axis=0, dtype=np.float64))
         right = np.cumsum(curves["quality"][:, after].mean(axis=0, dtype=np.float64))
@@ -81,8 +81,8 @@ def horizons(cell: Cell) -> Figure:
     x = _ends(cell)[first:]
     base = _running(cell, BEST_FIXED, first)
     lines = []
-    for agent in _shown(cell, ()):
-        if agent != "random":
+    for agent in _shown(cell):
+        if agent not in (BEST_FIXED, "random"):
             difference = _running(cell, agent, first) - base
             lines.append(Line(agent, x, difference.mean(axis=0), *statistics.mean_interval(difference)))
     return Figure(
@@ -112,10 +112,10 @@ def _running(cell: Cell, agent: str, first: int) -> Array:
     return np.asarray(total / (_ends(cell)[first:] - first * cell.bin_rounds))
 
 
-def _shown(cell: Cell, references: Sequence[str]) -> list[str]:
-    """The agents of a chart: the given references and the first learners of the config."""
+def _shown(cell: Cell) -> list[str]:
+    """The agents of a chart, in the order of their colours: the best fixed arm and the first learners of the config."""
     learners = [agent for agent in cell.agents if agent not in REFERENCES]
-    return [*(agent for agent in references if agent in cell.agents), *learners][:MOST]
+    return [*([BEST_FIXED] if BEST_FIXED in cell.agents else []), *learners][:MOST]
 
 
 def _ends(cell: Cell) -> Array:

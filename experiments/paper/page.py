@@ -133,8 +133,8 @@ def _claims(findings: Sequence[Finding]) -> str:
         worlds = list(dict.fromkeys(finding.world for finding in own))
         seeds = own[0].seeds
         header = "".join(
-            f"<th>{escape(world)}{' (simulated)' if _simulated(own, world) else ''}, {seeds} seeds</th><th>agrees?</th>"
-            f"<th>{FEW} seeds</th><th>agrees?</th>"
+            f"<th>{escape(world)}{' (simulated)' if _simulated(own, world) else ''}, {seeds} seeds: ours, agrees?</th>"
+            f"<th>{FEW} seeds</th>"
             for world in worlds
         )
         rows = []
@@ -145,8 +145,8 @@ def _claims(findings: Sequence[Finding]) -> str:
             line.append(f"<td>{_published(claim)}</td>")
             for world in worlds:
                 finding = next(f for f in own if f.claim is claim and f.world == world)
-                line.append(f"<td>{_estimate(finding.ours, write)}</td><td>{_verdict(finding.verdict)}</td>")
-                line.append(f"<td>{_estimate(finding.few, write)}</td><td>{_verdict(finding.few_verdict)}</td>")
+                line.append(f"<td>{_estimate(finding.ours, write)}<br>{_verdict(finding.verdict)}</td>")
+                line.append(f"<td>{_estimate(finding.few, write)}<br>{_verdict(finding.few_verdict)}</td>")
             rows.append("<tr>" + "".join(line) + "</tr>")
         note = f'<p class="caption">{escape(section.note)}</p>' if section.note else ""
         head = f'<tr><th class="name">claim</th><th>published</th>{header}</tr>'
@@ -264,6 +264,7 @@ def _agents(cell: Cell, rows: Sequence[AgentRow]) -> str:
         )
         if known[name] is not None
     ]
+    body = [row.replace(" <small>", "<br><small>") for row in body]
     return f"{_table(head, body)}<p class='caption'>Expected reward over all rounds: {'; '.join(lines)}.</p>"
 
 

@@ -76,7 +76,7 @@ def test_protocol_is_the_papers():
         for agent in learners:
             if agent.what not in ("uniscale", "fixed_elsewhere"):  # UniScale's own default is 50
                 assert agent.options["warmup"] == 50
-        assert {"best_fixed", "oracle", "random"} <= {agent.name for agent in config.agents}
+        assert {"best_fixed", "oracle", "random", "uniscale", "arm_only"} <= {agent.name for agent in config.agents}
 
 
 def test_measures_are_sums_over_the_rounds_of_a_window(own_cell):
