@@ -45,8 +45,8 @@ def uniscale(
     arm, so that a round with one arm teaches about all that resemble it; `w = A^-1 sum phi r`, by rank-one updates.
     The paper has alpha = 1, 50 random rounds and one vector w; ridge, encoder, dimension and fusion are not published:
     here x and f(a) each get length one and joint vectors then get length one too (on average, for "hadamard"), as text
-    encoders return them. Scale matters, because alpha, ridge and the length of phi are one knob. Where query features are
-    simulated (the tree-search world), query and arm cannot share an encoder, as they do in the paper.
+    encoders return them. Scale matters, because alpha, ridge and the length of phi are one knob. Where query features
+    are simulated (the tree-search world), query and arm cannot share an encoder, as they do in the paper.
 
     A round costs O(d^2) to meet the query and to learn, and O(min(d E K, E^2 (d + K))) to score K arms with E = 1 + F
     (`agents.fusion`); d = D + F for "concat", (1 + F) D for "kronecker". Measured on one 2-core machine's core, 288 and
