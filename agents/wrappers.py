@@ -21,13 +21,18 @@ def explore(agent: Agent, epsilon: float | Array, decay: float | Array = 0.0) ->
 
     def act(key: Array, state: State, observation: Observation) -> Choice:
         inner = agent.act(key, state, observation)
-        random = pick_uniform(stream(key, Stream.EXPLORE), observation.mask)
+        mask = observation.mask
         share = real(epsilon) / (1.0 + real(decay) * observation.round)
         coin = jax.random.uniform(stream(key, Stream.COIN), dtype=share.dtype) < share
-        propensities = (1.0 - share) * inner.propensities + share * random.propensities
-        return Choice(jnp.where(coin, random.action, inner.action), propensities, inner.scores)
+        action = lax.cond(coin, _any_arm, lambda *_: inner.action, key, mask)
+        propensities = (1.0 - share) * inner.propensities + share * uniform_policy(mask)
+        return Choice(action, propensities, inner.scores)
 
     return agent._replace(act=act)
+
+
+def _any_arm(key: Array, mask: Array) -> Array:
+    return pick_uniform(stream(key, Stream.EXPLORE), mask).action
 
 
 def warm_up(agent: Agent, rounds: int | Array) -> Agent:
@@ -39,8 +44,7 @@ def warm_up(agent: Agent, rounds: int | Array) -> Agent:
         mask = observation.mask
 
         def random() -> Choice:
-            action = pick_uniform(stream(key, Stream.EXPLORE), mask).action
-            return Choice(action, uniform_policy(mask), masked(real(jnp.zeros(mask.shape)), mask))
+            return Choice(_any_arm(key, mask), uniform_policy(mask), masked(real(jnp.zeros(mask.shape)), mask))
 
         choice: Choice = lax.cond(observation.round < rounds, random, lambda: agent.act(key, state, observation))
         return choice
