@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from uis_env.arms import Arm, ArmCatalog, one_hot
 from uis_env.outcomes import Channels, World, mean_ends
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ARMS = (
     Arm("small", "single", (1,)),
