@@ -15,6 +15,7 @@ from agents.linear import linear_thompson, linear_thompson_shared, linucb, linuc
 from agents.neural_linear import neural_linear_thompson, neural_linear_ucb
 from agents.neural_ucb import mlp, neural_ucb
 from agents.pilot import pilot_then_best
+from agents.probe import probe, probe_online
 from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
 from agents.text import text_features
 from agents.uniscale import uniscale
@@ -31,7 +32,7 @@ AGENTS: Mapping[str, Factory] = MappingProxyType(
             *(linucb, linucb_shared, linucb_arm_only, linear_thompson, linear_thompson_shared),
             *(decomposed_linucb, decomposed_thompson, hierarchical_logit_thompson, pilot_then_best),
             *(neural_linear_ucb, neural_linear_thompson, neural_ucb, mlp),
-            uniscale,
+            *(uniscale, probe, probe_online),
         )
     }
 )
@@ -71,6 +72,8 @@ __all__ = [
     "only",
     "oracle",
     "pilot_then_best",
+    "probe",
+    "probe_online",
     "random",
     "strongest",
     "text_features",

@@ -19,6 +19,8 @@ OPTIONS = {
     "fixed": {"arm": 2},
     "neural_linear_ucb": {"hidden": (4,), "features": 3, "every": 3, "steps": 2, "batch": 4},
     "neural_linear_thompson": {"hidden": (4,), "features": 3, "every": 3, "steps": 2, "batch": 4},
+    "probe": {"hidden": (4,), "batch": 4, "epochs": 2},
+    "probe_online": {"hidden": (4,), "batch": 4, "epochs": 2, "replay": 8, "every": 3, "steps": 2},
 }
 QUICK = {"random", "oracle", "pilot_then_best", "linucb", "linear_thompson"}
 """Agents whose whole contract is checked in every run (compilation takes seconds each); the others' in slow runs."""
