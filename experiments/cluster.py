@@ -94,7 +94,10 @@ class Cluster:
         tasks = {play.remote(job, group, facts): group for group in groups(units, max(1, int(self._gpus)))}
         try:
             while tasks:
-                [task], _ = self._ray.wait(list(tasks), num_returns=1)
+                done, _ = self._ray.wait(list(tasks), num_returns=1, timeout=0.2)
+                if not done:
+                    continue  # Ctrl-C is heard between two waits
+                [task] = done
                 group = tasks.pop(task)
                 runs, counted = self._get(task, str(group[0].path.with_suffix("")))
                 for unit, part in zip(group, runs, strict=True):
@@ -102,7 +105,8 @@ class Cluster:
                 player.clock.merge(counted)
                 progress.advance(len(group) * player.unit_rounds, f"{group[0].cell.label} · {group[0].agent}")
         except BaseException:
-            self._ray.shutdown()  # ends the tasks that are still on the cluster, too
+            for task in tasks:
+                self._ray.cancel(task, force=True)  # leaving a cluster waits for what still runs there
             raise
 
     def _job(self, config: Config) -> Job:

@@ -134,3 +134,24 @@ def test_a_unit_that_always_loses_its_worker_ends_the_run_with_what_is_whole(tmp
     assert process.returncode == 2, said
     assert "lost 4 times" in said
     assert "Traceback" not in said
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ctrl_c_ends_tasks_in_the_middle(tmp_path: Path) -> None:
+    config = tmp_path / "long.toml"
+    config.write_text(CONFIG.replace("rounds = 120", "rounds = 100000000"))
+    process = start(config, tmp_path / "out", "--cluster", "local", "--workers", "1")
+    deadline = time.monotonic() + 300
+    while not (busy := playing(process.pid)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert "Run the same command again" in said
+    while any(Path(f"/proc/{pid}").exists() for pid in busy):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
