@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -71,8 +72,10 @@ class Cluster:
             options = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
         if not ray.is_initialized():
             try:
+                if place := re.fullmatch(r"(.+):(\d+)", address):  # Ray itself would go on trying for a long time
+                    socket.create_connection((place[1].removeprefix("ray://"), int(place[2])), timeout=10).close()
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, OverflowError, ValueError, RuntimeError) as error:
                 raise RunError(f"--cluster {address}: no cluster there ({error})") from None
 
     def facts(self, player: Player) -> dict[str, Any]:

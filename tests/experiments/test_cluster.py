@@ -15,6 +15,7 @@ import pytest
 
 from experiments.cluster import Cluster
 from experiments.config import ConfigError
+from experiments.store import RunError
 from tests.experiments.test_runner import CONFIG, files
 
 LONG = CONFIG.replace("rounds = 120", "rounds = 60000").replace("block = 3", "block = 2")
@@ -88,6 +89,13 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"--cluster needs Ray: pip install"):
         Cluster("local")
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])
+def test_where_no_cluster_is_one_line_says_so(address: str) -> None:
+    with pytest.raises(RunError, match=f"--cluster {address}: no cluster there"):
+        Cluster(address)
 
 
 @needs_ray
