@@ -191,7 +191,8 @@ def test_every_arm_against_every_fault_is_an_outcome(tmp_path: Path) -> None:
 
 
 def test_the_dollar_limit_truncates_and_counts_earlier_runs(config: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"max_dollars": 0.005, "journal": tmp_path / "calls.jsonl", "horizon": 10_000}
+    # No whole number of calls, so that how a sum is rounded (Python 3.12 changed it) decides nothing.
+    settings: dict[str, Any] = {"max_dollars": 0.00501, "journal": tmp_path / "calls.jsonl", "horizon": 10_000}
     env = LiveEnv(config, transport=Scripted(fixed("3")), **settings)
     env.reset(seed=0)
     for _ in range(10_000):
@@ -200,7 +201,7 @@ def test_the_dollar_limit_truncates_and_counts_earlier_runs(config: Path, tmp_pa
             break
     assert not terminated
     assert info["error"] == "budget"
-    assert 0 < env.client.budget.spent <= 0.005
+    assert 0 < env.client.budget.spent <= 0.00501
     with pytest.raises(ResetNeeded):
         env.step(0)
     env.close()
