@@ -189,7 +189,9 @@ def _neural_linear(
         arm = jnp.maximum(rounds.action, 0)
         precision = jnp.broadcast_to(eye, (spec.arms, dim, dim)).at[arm].add(z[:, :, None] * z[:, None, :])
         moment = jnp.zeros((spec.arms, dim), z.dtype).at[arm].add(z * rounds.reward[:, None])
-        root = jax.vmap(divide_by_root, (0, None))(precision, jnp.eye(dim, dtype=z.dtype))
+        last = jnp.moveaxis(precision, 0, -1)
+        ones = jnp.broadcast_to(jnp.eye(dim, dtype=z.dtype)[:, :, None], last.shape)
+        root = jnp.moveaxis(divide_by_root(last, ones), -1, 0)
         half = jnp.einsum("kij,kj->ki", root, moment)
         return Disjoint(Gaussian(jnp.einsum("kji,kj->ki", root, half), root), None)
 

@@ -72,22 +72,28 @@ def observe_batch(belief: Gaussian, xs: Array, ys: Array, weights: Array) -> Gau
 
 
 def divide_by_root(matrix: Array, right: Array) -> Array:
-    """`L^-1 right` for positive definite `matrix = L L'` (d, d), L lower triangular; right (d, n). O(d^2 (d + n)).
+    """`L^-1 right` for positive definite `matrix = L L'` (d, d, ...), L lower triangular; right (d, n, ...).
 
-    Cholesky factorisation and forward substitution in one elimination. Written out because jaxlib's batched LAPACK
+    O(d^2 (d + n)): Cholesky factorisation and forward substitution in one elimination. Written out because jaxlib's batched LAPACK
     calls wait for XLA's thread pool on a thread of that pool: on a machine of few cores two at once wait for ever.
+    A batch comes last, where its elements are next to each other in memory.
     """
-    below = jnp.arange(len(matrix))
+    dim = len(matrix)
+    below = jnp.arange(dim).reshape(-1, *(1,) * (matrix.ndim - 2))
 
-    def eliminate(j: Array, parts: tuple[Array, Array]) -> tuple[Array, Array]:
-        rest, done = parts
-        pivot = jnp.sqrt(rest[j, j])
-        column = jnp.where(below > j, rest[:, j], 0.0) / pivot
-        row = done[j] / pivot
-        return rest - jnp.outer(column, column), (done - jnp.outer(column, row)).at[j].set(row)
+    # The pivots are carried: computed in the same loop body, they would be computed again for every element.
+    def pivot(rest: Array, j: Array | int) -> tuple[Array, Array]:
+        root = jnp.sqrt(rest[j, j])
+        return jnp.where(below > j, rest[:, j] / root, 0.0), rest[j] / root
 
-    _, result = lax.fori_loop(0, len(matrix), eliminate, (matrix, right))
-    return jnp.asarray(result)
+    def eliminate(j: Array, parts: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rest, column, row = parts
+        rest = jnp.where((below == j)[:, None], row, rest - column[:, None] * row)
+        return rest, *pivot(rest, jnp.minimum(j + 1, dim - 1))
+
+    both = jnp.concatenate([matrix, right], axis=1)
+    eliminated: Array = lax.fori_loop(0, dim, eliminate, (both, *pivot(both, 0)))[0]
+    return eliminated[:, dim:]
 
 
 def forget(belief: Gaussian, keep: Array, ridge: float | Array) -> Gaussian:
