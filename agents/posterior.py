@@ -74,9 +74,9 @@ def observe_batch(belief: Gaussian, xs: Array, ys: Array, weights: Array) -> Gau
 def divide_by_root(matrix: Array, right: Array) -> Array:
     """`L^-1 right` for positive definite `matrix = L L'` (d, d, ...), L lower triangular; right (d, n, ...).
 
-    O(d^2 (d + n)): Cholesky factorisation and forward substitution in one elimination. Written out because jaxlib's batched LAPACK
-    calls wait for XLA's thread pool on a thread of that pool: on a machine of few cores two at once wait for ever.
-    A batch comes last, where its elements are next to each other in memory.
+    Cholesky factorisation and forward substitution in one elimination, O(d^2 (d + n)). Written out because jaxlib's
+    batched LAPACK calls wait for XLA's thread pool on a thread of that pool: on a machine of few cores two at once
+    wait for ever. A batch comes last, where its elements are next to each other in memory.
     """
     dim = len(matrix)
     below = jnp.arange(dim).reshape(-1, *(1,) * (matrix.ndim - 2))
