@@ -43,7 +43,8 @@ def knn(
     By query (the default): the k rounds whose contexts are nearest (Euclidean), whatever their arm; an arm's estimate
     is their mean reward on that arm, shrunk towards the arm's overall mean as if `strength` more of them had returned
     it (and that mean towards the mean of all rounds), because few of k neighbours played any one arm. Jointly: the k
-    past (query, arm) pairs nearest to each (query, this arm) pair, arms apart by their features; no shrinkage.
+    past (query, arm) pairs nearest to each (query, this arm) pair, both sides with features of length one (else the
+    longer side alone would say which pairs are near); no shrinkage.
 
     Args:
         spec: sizes, and arm features for `joint`.
@@ -59,6 +60,10 @@ def knn(
     count = min(neighbours, size)
     arms = real(unit_features(spec.features))
     apart = jnp.sum((arms[:, None] - arms) ** 2, axis=-1)
+
+    def query(context: Array) -> Array:
+        x = real(context)
+        return x / jnp.maximum(jnp.linalg.norm(x), 1e-12) if joint else x
 
     def init(key: Array) -> Memory:
         return Memory(
@@ -87,7 +92,7 @@ def knn(
         return (weight * state.reward[place]).sum(axis=-1) / jnp.maximum(weight.sum(axis=-1), 1.0)
 
     def act(key: Array, state: Memory, observation: Observation) -> Choice:
-        distance = jnp.sum((state.context - real(observation.context)) ** 2, axis=-1)
+        distance = jnp.sum((state.context - query(observation.context)) ** 2, axis=-1)
         distance = jnp.where(state.action >= 0, distance, jnp.inf)
         scores = by_pair(state, distance) if joint else by_query(state, distance)
         return pick_best(key, scores, observation.mask)
@@ -96,7 +101,7 @@ def knn(
         place = feedback.round % size
         arm, reward = feedback.action, real(feedback.reward)
         return Memory(
-            lax.dynamic_update_index_in_dim(state.context, real(feedback.context), place, 0),
+            lax.dynamic_update_index_in_dim(state.context, query(feedback.context), place, 0),
             lax.dynamic_update_index_in_dim(state.action, arm, place, 0),
             lax.dynamic_update_index_in_dim(state.reward, reward, place, 0),
             state.total.at[arm].add(reward),

@@ -44,6 +44,8 @@ def test_estimates_are_those_of_the_nearest_rounds_in_memory(spec, joint, rounds
     for arm in range(6):
         distance = np.sum((context[kept] - x) ** 2, axis=1)
         if joint:
+            unit = context / np.linalg.norm(context, axis=1, keepdims=True)
+            distance = np.sum((unit[kept] - x / np.linalg.norm(x)) ** 2, axis=1)
             distance = distance + np.sum((arms[action[kept]] - arms[arm]) ** 2, axis=1)
             expected.append(reward[kept[np.argsort(distance)[:k]]].mean())
             continue
