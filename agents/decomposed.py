@@ -24,7 +24,7 @@ class Parts(NamedTuple):
 
 def decomposed_linucb(
     spec: Spec,
-    alpha: float | Array = 0.1,
+    alpha: float | Array = 0.2,
     ridge: float | Array = 1.0,
     fusion: str = "disjoint",
     normalise: bool = True,

@@ -14,7 +14,7 @@ from agents.wrappers import warm_up
 
 def linucb(
     spec: Spec,
-    alpha: float | Array = 0.1,
+    alpha: float | Array = 0.2,
     ridge: float | Array = 1.0,
     discount: float | Array = 1.0,
     warmup: int = 0,
@@ -27,7 +27,7 @@ def linucb(
 
     Args:
         spec: sizes.
-        alpha: width of the bonus, for observation noise of one; .1 is about .2 posterior standard deviations where
+        alpha: width of the bonus, for observation noise of one; .2 is about .4 posterior standard deviations where
             rewards scatter by .5.
         ridge: prior precision of each weight.
         discount: in (0, 1]; the factor per round.

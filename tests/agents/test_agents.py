@@ -99,7 +99,7 @@ def regrets(game, name, rounds, seeds=3, **options):
         ("linucb", {"alpha": 0.3}),
         ("hierarchical_logit_thompson", {}),
         pytest.param("linear_thompson", {}, marks=pytest.mark.slow),
-        pytest.param("epsilon_greedy", {"decay": 0.01}, marks=pytest.mark.slow),
+        pytest.param("epsilon_greedy", {"epsilon": 0.3, "decay": 0.005}, marks=pytest.mark.slow),
         pytest.param("decomposed_linucb", {}, marks=pytest.mark.slow),
         pytest.param("neural_linear_ucb", {}, marks=pytest.mark.slow),
     ],
