@@ -17,6 +17,9 @@ from agents.posterior import Gaussian, divide_by_root
 from agents.regression import Disjoint, Regression, disjoint
 from agents.wrappers import warm_up
 
+SLICE = 64
+"""Replayed rounds that are added to the posteriors at a time."""
+
 
 class Replay(NamedTuple):
     """A ring of the last N rounds: context (N, D), action (N,) int32 (-1 where empty), reward (N,)."""
@@ -181,17 +184,23 @@ def _neural_linear(
         predicted = jnp.take_along_axis(heads, jnp.maximum(rounds.action, 0)[:, None], axis=1)[:, 0]
         return jnp.mean(jnp.where(rounds.action >= 0, (predicted - rounds.reward) ** 2, 0.0))
 
-    def rebuild(params: Any, rounds: Replay) -> Disjoint:
+    def rebuild(params: Any, rounds: Replay, filled: Array) -> Disjoint:
         """All posteriors from the replayed rounds in the network's features."""
-        z, _ = forward(params, rounds.context)
-        z = z * (rounds.action >= 0)[:, None]
-        eye = jnp.eye(dim, dtype=z.dtype) * real(ridge)
-        arm = jnp.maximum(rounds.action, 0)
-        precision = jnp.broadcast_to(eye, (spec.arms, dim, dim)).at[arm].add(z[:, :, None] * z[:, None, :])
-        moment = jnp.zeros((spec.arms, dim), z.dtype).at[arm].add(z * rounds.reward[:, None])
-        last = jnp.moveaxis(precision, 0, -1)
-        ones = jnp.broadcast_to(jnp.eye(dim, dtype=z.dtype)[:, :, None], last.shape)
-        root = jnp.moveaxis(divide_by_root(last, ones), -1, 0)
+
+        def add(i: Array, sums: Array) -> Array:
+            rows = i * SLICE + jnp.arange(SLICE)
+            part = jax.tree.map(lambda array: array[jnp.minimum(rows, size - 1)], rounds)
+            z, _ = forward(params, part.context)
+            z = z * (rows < filled)[:, None]
+            both = jnp.concatenate([z, part.reward[:, None]], axis=1)
+            return sums.at[part.action].add(z[:, :, None] * both[:, None, :])
+
+        # Slice by slice, because the outer products of all rounds would be written to memory and read again.
+        sums = lax.fori_loop(0, (filled + SLICE - 1) // SLICE, add, real(jnp.zeros((spec.arms, dim, dim + 1))))
+        precision, moment = sums[..., :dim], sums[..., dim]
+        eye = jnp.eye(dim, dtype=sums.dtype)
+        last = jnp.moveaxis(precision + real(ridge) * eye, 0, -1)
+        root = jnp.moveaxis(divide_by_root(last, jnp.broadcast_to(eye[:, :, None], last.shape)), -1, 0)
         half = jnp.einsum("kij,kj->ki", root, moment)
         return Disjoint(Gaussian(jnp.einsum("kji,kj->ki", root, half), root), None)
 
@@ -205,7 +214,7 @@ def _neural_linear(
             return (optax.apply_updates(params, updates), moments), None
 
         (params, moments), _ = lax.scan(step, (state.params, state.optimiser), drawn)
-        return params, moments, rebuild(params, rounds)
+        return params, moments, rebuild(params, rounds, filled)
 
     def update(key: Array, state: State, feedback: Feedback) -> State:
         x, reward, now = real(feedback.context), real(feedback.reward), feedback.round

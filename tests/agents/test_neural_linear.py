@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import linucb, neural_linear_thompson, neural_linear_ucb
+from agents import linucb, neural_linear, neural_linear_thompson, neural_linear_ucb
 from agents.agent import Feedback
 from agents.neural_linear import Network
 
@@ -16,9 +16,15 @@ EVERY, REPLAY, RIDGE = 8, 20, 0.5
 SMALL = {"hidden": (8,), "features": 4, "every": EVERY, "steps": 4, "batch": 16, "replay": REPLAY}
 
 
-@pytest.fixture(scope="module")
-def history(spec, data_factory):
-    """States after every round of a run with fixed actions, and the data."""
+@pytest.fixture(scope="module", params=[neural_linear.SLICE, 6])
+def history(request, spec, data_factory):
+    """States after every round of a run with fixed actions, and the data; the replay fills one slice or several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neural_linear, "SLICE", request.param)
+        yield run_rounds(spec, data_factory)
+
+
+def run_rounds(spec, data_factory):
     data = data_factory(spec, 40)
     actions = jnp.asarray(np.random.default_rng(0).integers(spec.arms, size=40), jnp.int32)
     agent = neural_linear_ucb(spec, ridge=RIDGE, **SMALL)
