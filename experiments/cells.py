@@ -66,15 +66,24 @@ class Game:
         return self.schedule.without(self.pilot_of(seed)[0]) if self.pilot else self.schedule
 
     def pilot_price(self, seed: int) -> tuple[float, float]:
-        """(cost, charge) of a seed's pilot: all arms on all its queries; the charge is in units of summed reward."""
+        """(cost, charge) of a seed's pilot: all arms on all its queries; the charge is in units of summed reward.
+
+        It is played in the first phase; where the phase is drawn in every round, the charge is the mean over them.
+        """
         queries, draws = self.pilot_of(seed)
-        paid = self.bandit.mask[0, queries]
-        variant = self.bandit.variant[0]
-        gross = self.reward.offset + self.reward.quality * self.bandit.channels.quality[variant, queries, draws]
-        if self.reward.score:
+        first = self.schedule.stretches[0].phase
+        phases = range(self.schedule.phases) if first is None else [first]
+        costs, charges = zip(*(self._pilot_price(queries, draws, phase) for phase in phases), strict=True)
+        return float(np.mean(costs)), float(np.mean(charges))
+
+    def _pilot_price(self, queries: Array, draws: Array, phase: int) -> tuple[float, float]:
+        reward, paid = self.scenario.phases[phase].reward, self.bandit.mask[phase, queries]
+        variant = self.bandit.variant[phase]
+        gross = reward.offset + reward.quality * self.bandit.channels.quality[variant, queries, draws]
+        if reward.score:
             assert self.bandit.channels.score is not None
-            gross = gross + self.reward.score * self.bandit.channels.score[variant, queries, draws]
-        net = self.bandit.reward[0, queries, draws]
+            gross = gross + reward.score * self.bandit.channels.score[variant, queries, draws]
+        net = self.bandit.reward[phase, queries, draws]
         cost = self.bandit.cost[variant, queries, draws]
         return float(cost[paid].sum(dtype=np.float64)), float((gross - net)[paid].sum(dtype=np.float64))
 

@@ -75,7 +75,10 @@ class Player:
         self.state = self.update(self.game.rounds.update[self.i, t], self.state, feedback)
 
 
-@pytest.mark.parametrize(("scenario", "agent"), [("stationary", "linucb"), ("lost_model", "linear_thompson")])
+@pytest.mark.parametrize(
+    ("scenario", "agent"),
+    [("stationary", "linucb"), ("lost_model", "linear_thompson"), ("preference_mix", "decomposed_linucb")],
+)
 def test_three_players_one_tape(scenario: str, agent: str) -> None:
     game = Game(scenario, agent)
     trace = game.compiled()

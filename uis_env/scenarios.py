@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uis_env.bandit import Phase, Reward
+from uis_env.bandit import PREFERENCE, Phase, Reward
 from uis_env.outcomes import World
 from uis_env.tape import Schedule, Stretch
 
@@ -126,6 +126,31 @@ def preference_switch(world: World, reward: Reward, factor: float = 0.1, **weigh
     return Scenario("preference_switch", (Phase(reward), Phase(other), Phase(reward)), THIRDS)
 
 
+def preference_mix(
+    world: World, reward: Reward, factors: Sequence[float] = (1.0, 0.1, 10.0), **weights: Sequence[float]
+) -> Scenario:
+    """Every round has a preference of its own: cost, tokens and latency weigh one of `factors` times as much.
+
+    With `weights`, fields of `Reward`, the i-th preference takes the i-th value of each instead of a factor. All are
+    equally likely. The preference is in the observation, so one agent can serve them all.
+
+    Raises:
+        ValueError: naming the weight that is unknown, not a sequence, or of another length than the others.
+    """
+    unknown = sorted(set(weights) - {*PREFERENCE, "offset"})
+    if unknown:
+        raise ValueError(f"unknown weights {unknown}; expected {', '.join(PREFERENCE)} or offset")
+    for name, values in (weights or {"factors": factors}).items():
+        if np.ndim(values) == 0 or not len(values):
+            raise ValueError(f"{name} is {values!r}, expected one number for each preference")
+    if len(lengths := {name: len(values) for name, values in weights.items()}) and len(set(lengths.values())) > 1:
+        raise ValueError(f"weights of {lengths} numbers, expected as many for each")
+    if not weights:
+        weights = {name: [getattr(reward, name) * f for f in factors] for name in ("cost", "tokens", "latency")}
+    settings = [dict(zip(weights, values, strict=True)) for values in zip(*weights.values(), strict=True)]
+    return Scenario("preference_mix", tuple(Phase(replace(reward, **s)) for s in settings), (Segment(0.0, None),))
+
+
 def surge(world: World, reward: Reward, load: float = 3.0) -> Scenario:
     """Every answer takes `load` times as long in the middle third of the rounds; nothing announces it."""
     if world.channels.latency is None:
@@ -144,6 +169,7 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
         silent_quality_loss,
         query_mix_shift,
         preference_switch,
+        preference_mix,
         surge,
     )
 }

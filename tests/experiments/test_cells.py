@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from agents.check import example_observation
-from experiments.cells import make_agent, make_spec
-from experiments.config import AgentConfig, ConfigError, Only, PreferenceConfig
+from experiments.cells import make_agent, make_game, make_spec
+from experiments.config import AgentConfig, ConfigError, Only, PreferenceConfig, parse_config
 from uis_env.arms import ArmCatalog
 from uis_env.outcomes import World
 
@@ -56,3 +56,23 @@ def test_only_names_arms_that_exist(tiny_world: World, only: dict[str, Any], mes
     spec = make_spec(tiny_world, None, PLAIN, 100)
     with pytest.raises(ConfigError, match=message):
         make_agent(AgentConfig(name="random", only=Only(**only)), spec, tiny_world.catalog, "agents[0]", {})
+
+
+@pytest.mark.parametrize("factors", [[1.0], [2.0, 0.0, 4.0]])
+def test_a_pilot_is_charged_at_the_mean_of_the_preferences_it_may_meet(factors: list[float]) -> None:
+    config = parse_config(
+        {
+            **{"name": "mix", "rounds": 40, "seeds": 1, "pilot": 7, "agents": [{"name": "random"}]},
+            "worlds": [{"name": "Synthetic", "options": {"queries": 30, "draws": 2}}],
+            "scenarios": [{"name": "preference_mix", "options": {"factors": factors}}],
+            "preferences": [{"name": "p", "cost": 30.0}],
+        },
+        "here",
+    )
+    game = make_game(config, config.worlds[0], config.scenarios[0], config.preferences[0])
+    queries, draws = game.pilot_of(5)
+    dollars = game.world.channels.dollars
+    assert dollars is not None
+    cost, charge = game.pilot_price(5)
+    assert cost == pytest.approx(dollars[queries, draws].sum(dtype=float), rel=1e-5)
+    assert charge == pytest.approx(30.0 * np.mean(factors) * cost, rel=1e-4)

@@ -46,7 +46,9 @@ def test_stationary_references_match_brute_force(tiny_world):
     assert [arm["name"] for arm in result["catalog"]] == [arm.name for arm in tiny_world.catalog.arms]
 
 
-@pytest.mark.parametrize("name", ["stationary", "lost_model", "new_model", "query_mix_shift", "preference_switch"])
+@pytest.mark.parametrize(
+    "name", ["stationary", "lost_model", "new_model", "query_mix_shift", "preference_switch", "preference_mix"]
+)
 def test_weights_are_the_frequencies_of_tapes(tiny_world, name):
     scenario = make_scenario(name, tiny_world, Reward(cost=1.0))
     schedule = scenario.schedule(tiny_world, 96)

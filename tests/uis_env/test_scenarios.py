@@ -92,6 +92,48 @@ def test_preference_switch_takes_given_weights(tiny_world: World) -> None:
         make_scenario("preference_switch", tiny_world, careful, worth=1.0)
 
 
+def test_preference_mix_draws_a_preference_in_every_round(tiny_world: World) -> None:
+    base = Reward(cost=2, tokens=1, latency=4)
+    scenario = make_scenario("preference_mix", tiny_world, base, factors=(1.0, 0.5))
+    assert [phase.reward for phase in scenario.phases] == [base, Reward(cost=1, tokens=0.5, latency=2)]
+    schedule = scenario.schedule(tiny_world, 4000)
+    whole = tape(schedule, 3)
+    np.testing.assert_allclose(np.bincount(whole.phase) / 4000, 1 / 2, atol=0.03)
+    # independent of the query, of the round before, and of the seed
+    assert {(q, p) for q, _, p in zip(*whole, strict=True)} == {(q, p) for q in range(24) for p in range(2)}
+    assert abs(np.corrcoef(whole.phase[1:], whole.phase[:-1])[0, 1]) < 0.06
+    assert (tape(schedule, 4).phase != whole.phase).mean() == pytest.approx(0.5, abs=0.05)
+    pieces = [tape(schedule, 3, start, 1000) for start in (3000, 1000, 0, 2000)]
+    for piece, start in zip(pieces, (3000, 1000, 0, 2000), strict=True):
+        for part, all_rounds in zip(piece, whole, strict=True):
+            np.testing.assert_array_equal(part, all_rounds[start : start + 1000])
+
+
+def test_preference_mix_takes_given_weights(tiny_world: World) -> None:
+    scenario = make_scenario("preference_mix", tiny_world, Reward(cost=3), latency=[0.0, 0.1], quality=np.ones(2))
+    assert [phase.reward for phase in scenario.phases] == [Reward(cost=3), Reward(cost=3, latency=0.1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factors": 0.5}, "factors is 0.5, expected one number for each preference"),
+        ({"factors": ()}, "factors is .*, expected one number for each"),
+        ({"factors": [1.0, np.nan]}, "reward weight cost is nan, expected a finite number >= 0"),
+        ({"factors": [1.0, -1.0]}, "reward weight cost is -50.0, expected a finite number >= 0"),
+        ({"latency": 0.1}, "latency is 0.1, expected one number for each"),
+        ({"latency": [[0.1], [0.2]]}, r"reward weight latency is \[0.1\], expected one number"),
+        ({"latency": [0.1, 0.2], "tokens": [0.1]}, "'latency': 2, 'tokens': 1.* expected as many for each"),
+        ({"worth": [0.1]}, r"unknown weights \['worth'\]; expected quality, score"),
+    ],
+)
+def test_preference_mix_refuses_what_is_no_preference(
+    tiny_world: World, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_scenario("preference_mix", tiny_world, REWARD, **options)
+
+
 def test_a_schedule_keeps_to_given_queries(tiny_world: World) -> None:
     scenario = make_scenario("query_mix_shift", tiny_world, REWARD)
     schedule = scenario.schedule(tiny_world, 40, "iid", np.array([0, 1, 3, 4]))
