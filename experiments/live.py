@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 from msgspec import Meta
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -224,15 +223,17 @@ class LiveRun:
 
 def summary(run: LiveRun) -> Table:
     """The running table: what each arm was played, and what it returned and cost per query."""
-    table = Table(
-        title=f"{run.experiment.agent.name}: round {len(run.rows)} of {run.experiment.rounds}", box=SIMPLE_HEAD
-    )
+    title = f"{run.experiment.agent.name}: round {len(run.rows)} of {run.experiment.rounds}"
+    models = {arm.model for arm in run.env.catalog.arms}
+    if len(models) == 1:
+        title += f", {min(models)}"  # said once: it would push the rest off a narrow terminal
+    table = Table(title=title, box=None, pad_edge=False)
     table.add_column("arm", overflow="fold")
     for name in ("rounds", "share", "quality", "reward", "USD", "seconds", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in run.rows:
-        groups.setdefault(row["arm"], []).append(row)
+        groups.setdefault(row["arm"].partition("/")[2] if len(models) == 1 else row["arm"], []).append(row)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     for name, rows in [*ordered, ("all", run.rows)]:
         mean = {k: sum(r.get(k, math.nan) for r in rows) / max(1, len(rows)) for k in (*_CHANNELS, "reward")}
@@ -259,8 +260,12 @@ def command(path: Path, out: Path | None, max_dollars: float) -> int:
     if run.rows:
         console.print(f"going on after round {len(run.rows)}", highlight=False)
     try:
-        with Live(summary(run), console=console, auto_refresh=False) as live:
-            whole = run.play(lambda now: live.update(summary(now), refresh=console.is_terminal))
+        if console.is_terminal:
+            with Live(summary(run), console=console, auto_refresh=False) as live:
+                whole = run.play(lambda now: live.update(summary(now), refresh=True))
+        else:
+            whole = run.play()
+            console.print(summary(run))
     except KeyboardInterrupt:
         console.print(f"\nstopped after round {len(run.rows)}; run the same command again to go on from here.")
         return 130
