@@ -159,10 +159,11 @@ class Trace(NamedTuple):
 
 def agent_keys(seed: int, name: str) -> Keys:
     """From `fold_in(key(seed), stable hash of the agent's name)`: independent of the other agents in a comparison."""
-    return jax.tree.map(lambda keys: keys[0], _agent_keys([seed], name))  # type: ignore[no-any-return]
+    return jax.tree.map(lambda keys: keys[0], block_keys([seed], name))  # type: ignore[no-any-return]
 
 
-def _agent_keys(seeds: Sequence[int], name: str) -> Keys:
+def block_keys(seeds: Sequence[int], name: str) -> Keys:
+    """`agent_keys` of several seeds, (S,) each."""
     return _derive(np.array(seeds, np.uint32), np.uint32(zlib.crc32(name.encode())))  # type: ignore[no-any-return]
 
 
@@ -210,7 +211,7 @@ def hindsight(bandit: Bandit, schedule: Schedule, seed: int, chunk: int = 1 << 1
 def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[int], name: str) -> Seeds:
     """Keys and hindsight of a block of seeds; `schedules` holds one per seed (pilots leave the tape seed by seed)."""
     return Seeds(
-        keys=_agent_keys(seeds, name),
+        keys=block_keys(seeds, name),
         hindsight=jnp.asarray(
             np.stack([hindsight(bandit, schedule, seed) for schedule, seed in zip(schedules, seeds, strict=True)])
         ),
@@ -229,11 +230,11 @@ def make_rounds(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int],
     padding = ((0, 0), (0, plan.chunk_rounds - length))
     played = jax.tree.map(lambda rows: jnp.asarray(np.pad(rows, padding)), drawn)
     number = first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)
-    return Rounds(number, played, _fold_in(keys.act, number), _fold_in(keys.update, number))
+    return Rounds(number, played, round_keys(keys.act, number), round_keys(keys.update, number))
 
 
 @jax.jit
-def _fold_in(keys: Array, numbers: Array) -> Array:
+def round_keys(keys: Array, numbers: Array) -> Array:
     """(S, L) typed keys, `fold_in(keys[s], numbers[t])`."""
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, numbers)
 
@@ -283,12 +284,12 @@ def start(
                 arm_count=jnp.zeros(arms, jnp.int32),
             )
 
-        return _map(one, (keys, pilot), abreast)  # type: ignore[no-any-return]
+        return map_seeds(one, (keys, pilot), abreast)  # type: ignore[no-any-return]
 
-    return _divide(part, mesh, shared=1)(tables, seeds.keys, pilot)  # type: ignore[no-any-return]
+    return divide(part, mesh, shared=1)(tables, seeds.keys, pilot)  # type: ignore[no-any-return]
 
 
-def _divide(function: Callable[..., Any], mesh: Mesh | None, shared: int) -> Callable[..., Any]:
+def divide(function: Callable[..., Any], mesh: Mesh | None, shared: int) -> Callable[..., Any]:
     """A function whose first `shared` arguments are whole and whose others are divided by seed over a mesh.
 
     Each device runs the very program that one device would run for its part.
@@ -304,7 +305,7 @@ def _divide(function: Callable[..., Any], mesh: Mesh | None, shared: int) -> Cal
     return divided
 
 
-def _map(function: Callable[..., Any], args: Any, abreast: int) -> Any:
+def map_seeds(function: Callable[..., Any], args: Any, abreast: int) -> Any:
     """`lax.map` with as few layers as it takes: one at a time, all at once, or in batches."""
     count = jax.tree.leaves(args)[0].shape[0]
     if abreast >= count:
@@ -346,28 +347,33 @@ def advance(
             hindsight, own, mine = args
 
             def one_round(running: tuple[State, Array], now: Any) -> tuple[tuple[State, Array], Array]:
-                return play(agent, tables, hindsight, *running, Rounds(now[0], *now[1]), plan.horizon)
+                state, query_reward = running
+                rounds = Rounds(now[0], *now[1])
+                state, action, reward = play(agent, tables, hindsight, state, rounds)
+                # Added up round by round: a scatter of many floats would add in any order on a GPU.
+                counted = jnp.where(rounds.number < plan.horizon, reward, 0.0)
+                return (state, query_reward.at[rounds.tape.query].add(counted)), action
 
             running = own.state, own.query_reward
             (state, query_reward), action = jax.lax.scan(one_round, running, (number, mine))
             own, bins, seen = tally(plan, tables, own, number < plan.horizon, mine[0], action)
             return own._replace(state=state, query_reward=query_reward), bins, seen if trace else None
 
-        return _map(one_seed, (hindsight, carry, mine), plan.abreast)  # type: ignore[no-any-return]
+        return map_seeds(one_seed, (hindsight, carry, mine), plan.abreast)  # type: ignore[no-any-return]
 
     mine = (rounds.tape, rounds.act, rounds.update)
-    return _divide(part, mesh, shared=2)(tables, rounds.number, seeds.hindsight, carry, mine)  # type: ignore[no-any-return]
+    return divide(part, mesh, shared=2)(tables, rounds.number, seeds.hindsight, carry, mine)  # type: ignore[no-any-return]
 
 
 def play(
-    agent: Agent, tables: Tables, hindsight: Array, state: State, query_reward: Array, now: Rounds, horizon: int
-) -> tuple[tuple[State, Array], Array]:
-    """One round of one seed: look up, act, look up, update. Returns the state, the sums of reward, and the action."""
+    agent: Agent, tables: Tables, hindsight: Array | None, state: State, now: Rounds
+) -> tuple[State, Array, Array]:
+    """One round of one seed: look up, act, look up, update. Returns the state, the action and its reward."""
     bandit: Any = tables.bandit  # NumPy in `uis_env`, the same tables on the device here
     query, draw, phase = now.tape
     context, mask = bandit.context[query], bandit.mask[phase, query]
     privileged = None
-    if agent.privileged:
+    if agent.privileged and hindsight is not None:
         privileged = Privileged(bandit.expected[phase, query], hindsight, tables.elsewhere[tables.fold[query]])
     seen = Observation(now.number, context, mask, bandit.preference[phase], bandit.prices[phase], privileged)
     action = agent.act(now.act, state, seen).action
@@ -383,9 +389,7 @@ def play(
         state,
         Feedback(now.number, context, mask, seen.preference, seen.prices, action, reward, cost, **back),
     )
-    # Added up round by round: a scatter of many floats would add in any order on a GPU.
-    query_reward = query_reward.at[query].add(jnp.where(now.number < horizon, reward, 0.0))
-    return (state, query_reward), action
+    return state, action, reward
 
 
 def tally(
