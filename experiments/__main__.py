@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments run | paper | live | list | report`."""
+"""The command line: `python -m experiments run | paper | workflow | live | list | report`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   python -m experiments paper --seeds 20 --out results/paper-short
   python -m experiments list
   python -m experiments report results/quickstart
+  python -m experiments speed --peers --json speed.json
 """
 
 
@@ -66,6 +67,13 @@ def parser() -> argparse.ArgumentParser:
     paper.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of its configs, by name")
     paper.add_argument("--workers", type=int, metavar="N", help="threads that play work units (default: one per core)")
 
+    workflow = commands.add_parser("workflow", help="does seeing what is left of a task pay? plan, learned, step-blind")
+    workflow.add_argument("--out", type=Path, default=Path("results/workflow"), metavar="DIR")
+    workflow.add_argument(
+        "--tasks", type=int, default=6000, metavar="N", help="test tasks per instance (default: 6000)"
+    )
+    workflow.add_argument("--keys", type=int, default=3, metavar="N", help="training runs per instance (default: 3)")
+
     commands.add_parser("list", help="agents, worlds, scenarios and configs, each with a line")
 
     live = commands.add_parser("live", help="let an agent learn on real endpoints (goes on with what was stopped)")
@@ -77,12 +85,23 @@ def parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="rebuild tables and report from stored results")
     report.add_argument("dir", type=Path, metavar="DIR", help="a run directory")
+
+    speed = commands.add_parser("speed", help="rounds per second beside what people would use instead")
+    speed.add_argument("--peers", action="store_true", help="also time other libraries, where installed ([peers])")
+    speed.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
+    speed.add_argument("--rounds", type=int, default=2000, metavar="T", help="per seed (default: 2000)")
+    speed.add_argument("--seeds", type=int, default=32, metavar="N", help="default: 32")
+    speed.add_argument("--arms", type=int, default=60, metavar="K", help="a multiple of 12 (default: 60)")
+    speed.add_argument("--dim", type=int, default=32, metavar="D", help="features of a query (default: 32)")
+    speed.add_argument("--repeats", type=int, default=5, metavar="N", help="timed runs of each (default: 5)")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0 done, 2 cannot be done as asked, 130 interrupted."""
     args = parser().parse_args(arguments)
+    if args.command == "speed":  # read when NumPy loads; matrices of 32 x 32 gain nothing by threads
+        os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     from experiments import commands
     from experiments.config import ConfigError
     from experiments.store import RunError
@@ -99,8 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from experiments import paper
 
                 return paper.command(args.out, args.seeds, args.workers, args.only)
+            case "workflow":
+                from experiments import workflows
+
+                return workflows.command(args.out, args.tasks, args.keys)
             case "list":
                 return commands.show_list()
+            case "speed":
+                from experiments.speed import table
+
+                sizes = (args.rounds, args.seeds, args.arms, args.dim, args.repeats)
+                return table.command(*sizes, args.peers, args.json)
             case _:
                 return commands.report(args.dir)
     except (ConfigError, RunError) as error:

@@ -20,10 +20,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from agents import rollout
 from agents.agent import Agent
 from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
+from agents.sweep import SweepPlan, Swept, sweep
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
-from experiments.config import Config
-from experiments.results import AgentRuns, Array, CellKey
+from experiments.config import AgentConfig, Config, ConfigError
+from experiments.results import AgentRuns, Array, CellKey, SweepRuns
 from experiments.store import Unit
+from experiments.sweeps.game import SweepGame, all_sweeps
 
 CURVES = ("reward", "regret", "quality", "cost")
 
@@ -100,12 +102,10 @@ class Player:
     def __init__(self, config: Config, extra: Mapping[str, Factory] | None = None) -> None:
         self.config = config
         self.devices = jax.local_devices()
-        # On a CPU the units are the parallelism: matrix products stay on the thread of their unit.
-        on_cpu = jax.default_backend() == "cpu"
-        self._compiler_options = {"xla_cpu_multi_thread_eigen": False} if on_cpu else None
+        self._compiler_options = compiler_options()
         self.clock = Clock()
         self.stop = threading.Event()
-        self.games = all_games(config)
+        self.games: list[tuple[CellKey, Callable[[], Any]]] = all_sweeps(config) if config.sweeps else all_games(config)
         self._game = dict(self.games)
         self._extra = extra or {}
         self._agents: dict[tuple[Any, ...], Agent] = {}
@@ -114,7 +114,7 @@ class Player:
         self.block = min(config.block, config.seeds)
         self.blocks = -(-config.seeds // self.block)
         self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
-        self.unit_rounds = config.rounds * self.block
+        self.unit_rounds = config.rounds * self.block * (len(config.swept) or 1)
         for key, _ in self.games:
             for part in config.agents:
                 self._agent(part.name, key)
@@ -129,7 +129,7 @@ class Player:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What the bits of a result depend on besides the config: versions, device, precision, seeds abreast."""
+        """What the bits of a result depend on besides the config: versions, device, precision, runs abreast."""
         return {
             "versions": {
                 "python": platform.python_version(),
@@ -139,10 +139,10 @@ class Player:
             "device": str(self.devices[0].device_kind),
             "backend": jax.default_backend(),
             "x64": bool(jax.config.values["jax_enable_x64"]),
-            "seeds_abreast": {part.name: self.plan(part.name).abreast for part in self.config.agents},
+            "abreast": {part.name: self._abreast(part.name) for part in self.config.agents},
         }
 
-    def play(self, units: list[Unit], progress: Progress) -> list[AgentRuns]:
+    def play(self, units: list[Unit], progress: Progress) -> list[AgentRuns] | list[SweepRuns]:
         """Plays units that differ in their block only, one block per device.
 
         Raises:
@@ -151,7 +151,10 @@ class Player:
         cell, name, _ = units[0]
         with self._lock:
             made = self._game[cell]()
-        agent, plan = self._agent(name, cell), self.plan(name)
+        agent = self._agent(name, cell)
+        if isinstance(made, SweepGame):
+            return self._sweep(made, agent, units, progress)
+        plan = self.plan(name)
         mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
         padded = units + units[-1:] * (len(self.devices) - len(units))
         seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
@@ -183,7 +186,7 @@ class Player:
             self.clock.add("rounds", name, played)
             progress.advance(played, f"{cell.label} · {name}")
         last = jax.tree.map(np.asarray, carry._replace(state=()))
-        result = []
+        result: list[AgentRuns] = []
         for i, unit in enumerate(units):
             mine = [seed for seed in self._seeds_of(unit) if seed in self.seeds]
             rows = slice(i * self.block, i * self.block + len(mine))
@@ -191,27 +194,66 @@ class Player:
             result.append(_reduce(last, bins, plan, made, np.array(prices, np.float64), rows))
         return result
 
+    def _sweep(self, made: SweepGame, agent: Agent, units: list[Unit], progress: Progress) -> list[SweepRuns]:
+        """Plays units of a sweep: one call of one program for all their preferences and seeds."""
+        name = units[0].agent
+        part = self._part(name)
+        mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
+        padded = units + units[-1:] * (len(self.devices) - len(units))
+        seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
+        together = 1 if jax.default_backend() == "cpu" else self.block
+        plan = SweepPlan(self._abreast(name), together, part.rehearsal)
+        args: tuple[Any, ...] = (made.tables, rollout.block_keys(seeds, name), *made.episodes(seeds, agent, plan))
+        if mesh is not None:
+            args = _spread(mesh, *args)
+        step = self._compile(name, sweep, (agent, plan), args, mesh=mesh)
+        if self.stop.is_set():
+            raise InterruptedRunError
+        begin = time.perf_counter()
+        swept: Swept = jax.tree.map(np.asarray, jax.block_until_ready(step(*args)))
+        rounds = self.unit_rounds * len(units)
+        self.clock.add("run", name, time.perf_counter() - begin)
+        self.clock.add("rounds", name, rounds)
+        progress.advance(rounds, f"{units[0].cell.label} · {name}")
+        result = []
+        for i, unit in enumerate(units):
+            rows = slice(i * self.block, i * self.block + sum(seed in self.seeds for seed in self._seeds_of(unit)))
+            believed = None if swept.believed is None else np.asarray(swept.believed[rows])
+            result.append(SweepRuns(np.asarray(swept.action[rows], np.uint16), believed))
+        return result
+
+    def _part(self, name: str) -> AgentConfig:
+        return next(part for part in self.config.agents if part.name == name)
+
     def _agent(self, name: str, key: CellKey) -> Agent:
         """The agent of a config entry in a cell; cells that differ in numbers only share it, so it compiles once."""
         world = next(part for part in self.config.worlds if part.name == key.world)
-        preference = next(part for part in self.config.preferences if part.name == key.preference)
+        preferences = self.config.preferences or self.config.swept
+        preference = next((part for part in preferences if part.name == key.preference), preferences[0])
         known = (name, key.world, preference.cost_channel, preference.transform, preference.ends)
         with self._lock:
             if known not in self._agents:
-                place = [part.name for part in self.config.agents].index(name)
+                part = self._part(name)
+                where = f"agents[{self.config.agents.index(part)}] ({name!r})"
                 loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
                 spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
-                self._agents[known] = make_agent(
-                    self.config.agents[place], spec, loaded.catalog, f"agents[{place}] ({name!r})", self._extra
-                )
+                agent = make_agent(part, spec, loaded.catalog, where, self._extra)
+                if agent.privileged and self.config.sweeps:
+                    raise ConfigError(f"{where}: a sweep has its references from the tables, leave {part.what!r} out")
+                self._agents[known] = agent
             return self._agents[known]
 
+    def _abreast(self, name: str) -> int:
+        """How many seeds run side by side, or preferences in a sweep; it follows from the agent in the first cell."""
+        part, agent = self._part(name), self._agent(name, self.games[0][0])
+        if part.rehearsal:
+            return len(self.config.swept)  # it learns no more, so all share one state
+        return rollout.seeds_abreast(agent, len(self.config.swept) or self.block, part.abreast)
+
     def plan(self, name: str) -> Plan:
-        """Static sizes; seeds abreast follow from the agent in the first cell."""
-        part = next(part for part in self.config.agents if part.name == name)
-        agent = self._agent(name, self.games[0][0])
-        abreast = rollout.seeds_abreast(agent, self.block, part.abreast)
-        return rollout.make_plan(self.config.rounds, abreast, self.config.bins, max(1, CHUNK // self.block))
+        """Static sizes of a comparison without sweeps."""
+        chunk = max(1, CHUNK // self.block)
+        return rollout.make_plan(self.config.rounds, self._abreast(name), self.config.bins, chunk)
 
     def _seeds_of(self, unit: Unit) -> range:
         """The seeds of a unit, those that only fill up its block included."""
@@ -238,6 +280,11 @@ class Player:
                 raise
             self.clock.add("compile", agent, time.perf_counter() - begin)
         return future.result()
+
+
+def compiler_options() -> dict[str, Any] | None:
+    """On a CPU the units are the parallelism: matrix products stay on the thread of their unit."""
+    return {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
 
 
 CHUNK = 1 << 16
