@@ -56,6 +56,19 @@ def test_estimates_are_those_of_the_nearest_rounds_in_memory(spec, joint, rounds
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_pair_that_came_again_is_one_neighbour(spec):
+    """Jointly: two rounds of one query and one arm take one of the k places, and both count in the mean."""
+    random = np.random.default_rng(1)
+    context = random.normal(size=(3, spec.context)).astype(np.float32)[[0, 1, 0, 2]]
+    action, reward = np.array([2, 2, 2, 2]), np.array([0.0, 8.0, 1.0, 64.0], np.float32)
+    agent = knn(spec, neighbours=2, joint=True, epsilon=0.0)
+    state = learned(agent, spec, context, action, reward)
+    seen = Observation(jnp.asarray(4), jnp.asarray(context[0]), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+    unit = context / np.linalg.norm(context, axis=1, keepdims=True)
+    second = 8.0 if unit[0] @ unit[1] > unit[0] @ unit[3] else 64.0
+    np.testing.assert_allclose(agent.act(KEY, state, seen).scores, np.full(6, (0.0 + 1.0 + second) / 3), rtol=1e-6)
+
+
 def test_without_data_all_arms_tie(spec):
     for joint in (False, True):
         agent = knn(spec, joint=joint, epsilon=0.0)
