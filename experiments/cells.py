@@ -30,7 +30,8 @@ from uis_env.tape import Schedule
 
 Array = NDArray[Any]
 Factory = Callable[..., Agent]
-_PILOT = 9
+PILOT = 9
+"""Stream of the random numbers that choose a pilot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Game:
 
     def pilot_of(self, seed: int) -> tuple[Array, Array]:
         """(n,) queries and draws of the pilot of a seed."""
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 0, _PILOT))))
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 0, PILOT))))
         asked = np.unique(np.concatenate([stretch.queries for stretch in self.schedule.stretches]))
         queries = random.choice(asked, size=self.pilot, replace=False).astype(np.int32)
         return queries, random.integers(self.schedule.draws, size=self.pilot, dtype=np.int32)
@@ -144,7 +145,7 @@ def all_games(config: Config) -> list[tuple[CellKey, Callable[[], Game]]]:
 
 
 def make_spec(
-    world: World, context: str | None, preference: PreferenceConfig, horizon: int, arms: str = "catalog"
+    world: World, context: str | None, preference: PreferenceConfig | Reward, horizon: int, arms: str = "catalog"
 ) -> Spec:
     """What agents may know in advance: sizes, arm features, list costs, and the models' sizes as a prior.
 
@@ -207,6 +208,8 @@ def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, e
         agent = factory(spec, **part.options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}.options: {error}") from None
+    if not part.pilot:
+        agent = agent._replace(fit=None)
     if part.only is None:
         return agent
     try:

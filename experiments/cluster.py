@@ -21,12 +21,12 @@ from experiments.store import RunError
 
 if TYPE_CHECKING:
     from experiments.player import Player, Progress
-    from experiments.results import AgentRuns
+    from experiments.results import AgentRuns, SweepRuns
     from experiments.store import Store, Unit
 
 Job = tuple[bytes, tuple[str, ...], float]
 """What a worker makes its player of: the config as JSON, MODULE:FACTORY of further agents, GPUs per task."""
-Reply = tuple[list["AgentRuns"], dict[str, dict[str, float]]]
+Reply = tuple[Sequence["AgentRuns | SweepRuns"], dict[str, dict[str, float]]]
 
 
 class Cluster:

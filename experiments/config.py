@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,11 +55,15 @@ class Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class AgentConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An agent: `options` are its factory's hyper-parameters; `abreast` overrides how many seeds run side by side.
 
-    `only` restricts it to some arms, in the same game: regret and oracles count all arms.
+    `only` restricts it to some arms, in the same game: regret and oracles count all arms. `pilot = false` keeps the
+    pilot from it. In a sweep, `rehearsal` rounds on the pilot's queries, each with a preference of its own, come before
+    the others, in which it then learns no more: one agent for every preference.
     """
 
     abreast: Positive | None = None
     only: Only | None = None
+    pilot: bool = True
+    rehearsal: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class WorldConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,6 +95,61 @@ class PreferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ends: tuple[float, float] | None = None
 
 
+class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`points` weights from `low` to `high`, evenly spaced in their logarithm."""
+
+    low: Annotated[float, Meta(gt=0.0, le=1e12)]
+    high: Annotated[float, Meta(gt=0.0, le=1e12)]
+    points: Annotated[int, Meta(ge=2, le=10_000)]
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}, expected low < high")
+
+
+Weights = Weight | tuple[Weight, ...] | Grid
+
+
+class SweepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Preferences that are played together: all combinations of the weights, each one number, a list or a grid."""
+
+    quality: Weights = 1.0
+    score: Weights = 0.0
+    cost: Weights = 0.0
+    tokens: Weights = 0.0
+    latency: Weights = 0.0
+    cost_channel: Literal["dollars", "eflops"] = "dollars"
+
+    def __post_init__(self) -> None:
+        for name in WEIGHTS:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and not value:
+                raise ValueError(f"{name} is an empty list, expected one weight or more")
+
+    def preferences(self) -> tuple[PreferenceConfig, ...]:
+        """All combinations, the last weight fastest, named by their weights: "tokens=1e-07+latency=0.001"."""
+        found = []
+        for weights in itertools.product(*(_values(getattr(self, name)) for name in WEIGHTS)):
+            usual = {"quality": 1.0, "score": 0.0, "cost": 0.0}
+            told = {n: w for n, w in zip(WEIGHTS, weights, strict=True) if w != usual.get(n)}
+            label = "+".join(f"{name}={weight:.4g}" for name, weight in told.items())
+            settings: dict[str, Any] = dict(zip(WEIGHTS, weights, strict=True))
+            found.append(PreferenceConfig(name=label, cost_channel=self.cost_channel, **settings))
+        return tuple(found)
+
+
+WEIGHTS = ("quality", "score", "cost", "tokens", "latency")
+"""The weights that a sweep varies."""
+
+
+def _values(weights: float | tuple[float, ...] | Grid) -> tuple[float, ...]:
+    if isinstance(weights, Grid):
+        low, high = math.log10(weights.low), math.log10(weights.high)
+        steps = (low + (high - low) * i / (weights.points - 1) for i in range(weights.points))
+        return tuple(float(f"{10**step:.12g}") for step in steps)  # the powers of ten among them are exact
+    return weights if isinstance(weights, tuple) else (weights,)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A comparison: every agent plays the same tapes in every cell (world x scenario x preference).
 
@@ -103,6 +164,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         pilot: queries whose outcomes on all arms are given to agents that `fit` (and charged to them); they leave the
             tape of every agent.
         worlds, scenarios, preferences, agents: the parts, each name once.
+        sweeps: instead of scenarios and preferences: all their preferences are played as one program (per world and
+            agent), every pass over one common set of questions, which the pilot of the first seed leaves.
     """
 
     name: Name
@@ -116,8 +179,28 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pilot: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     worlds: Annotated[tuple[WorldConfig, ...], Meta(min_length=1)]
     scenarios: Annotated[tuple[ScenarioConfig, ...], Meta(min_length=1)] = (ScenarioConfig(name="stationary"),)
-    preferences: Annotated[tuple[PreferenceConfig, ...], Meta(min_length=1)]
+    preferences: tuple[PreferenceConfig, ...] = ()
+    sweeps: tuple[SweepConfig, ...] = ()
     agents: Annotated[tuple[AgentConfig, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        if bool(self.preferences) == bool(self.sweeps):
+            raise ValueError("expected either preferences or sweeps")
+        if len({sweep.cost_channel for sweep in self.sweeps}) > 1:
+            raise ValueError("the sweeps price cost in different channels, expected the same one")
+        if self.sweeps and self.order != "passes":
+            raise ValueError(f"order is {self.order!r}, expected 'passes' in a config with sweeps")
+        if self.sweeps and self.scenarios != (ScenarioConfig(name="stationary"),):
+            raise ValueError("a config with sweeps has no scenarios")
+        for i, agent in enumerate(self.agents):
+            if agent.rehearsal and not (self.sweeps and self.pilot):
+                raise ValueError(f"agents[{i}].rehearsal: expected only in a config with sweeps and a pilot")
+
+    @property
+    def swept(self) -> tuple[PreferenceConfig, ...]:
+        """The preferences of all sweeps, in order, each once."""
+        found = {preference: None for sweep in self.sweeps for preference in sweep.preferences()}
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON, defaults filled in."""
@@ -131,10 +214,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:16]
 
 
-_PARTS: dict[str, type[msgspec.Struct]] = {
+_PARTS: dict[str, Any] = {
     "worlds": WorldConfig,
     "scenarios": ScenarioConfig,
     "preferences": PreferenceConfig,
+    "sweeps": SweepConfig,
     "agents": AgentConfig,
 }
 _T = TypeVar("_T")
@@ -166,7 +250,7 @@ def parse_config(data: Mapping[str, Any], where: str) -> Config:
         parts = data.get(key)
         if isinstance(parts, list):
             data[key] = [_convert(part, kind, f"{where}: {key}[{i}]") for i, part in enumerate(parts)]
-            names = [part.name for part in data[key]]
+            names = [part.name for part in data[key] if not isinstance(part, SweepConfig)]
             for i, name in enumerate(names):
                 if name in names[:i]:
                     raise ConfigError(f"{where}: {key}[{i}].name: {name!r} stands twice")

@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -142,7 +142,7 @@ class Player:
             "abreast": {part.name: self._abreast(part.name) for part in self.config.agents},
         }
 
-    def play(self, units: list[Unit], progress: Progress) -> list[AgentRuns] | list[SweepRuns]:
+    def play(self, units: list[Unit], progress: Progress) -> Sequence[AgentRuns | SweepRuns]:
         """Plays units that differ in their block only, one block per device.
 
         Raises:

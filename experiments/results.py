@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,20 @@ class AgentRuns:
 
 
 @dataclass(frozen=True, eq=False)
+class SweepRuns:
+    """S seeds of one agent at P preferences; T rounds, K arms. All else is looked up from the tapes.
+
+    Attributes:
+        action: (S, P, T) uint16, the arm of every round.
+        believed: (S, T, K) float32, what it predicted of every arm's quality before the first round (`agents.sweep`);
+            None without a pilot.
+    """
+
+    action: Array
+    believed: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Cell:
     """All agents of one comparison.
 
@@ -74,15 +88,23 @@ class Cell:
         return np.asarray((totals["reward"] - totals["pilot_charge"]) / self.rounds)
 
 
-def concatenate(parts: list[AgentRuns]) -> AgentRuns:
+Runs = TypeVar("Runs", AgentRuns, SweepRuns)
+
+
+def concatenate(parts: list[Runs]) -> Runs:
     """Joins blocks of seeds, in order."""
 
-    def join(name: str) -> Array:
+    def join(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts])
 
+    first = parts[0]
+    if isinstance(first, SweepRuns):
+        return SweepRuns(  # type: ignore[return-value]
+            action=join("action"), believed=None if first.believed is None else join("believed")
+        )
     return AgentRuns(
-        totals={name: np.concatenate([part.totals[name] for part in parts]) for name in parts[0].totals},
-        curves={name: np.concatenate([part.curves[name] for part in parts]) for name in parts[0].curves},
+        totals={name: np.concatenate([part.totals[name] for part in parts]) for name in first.totals},
+        curves={name: np.concatenate([part.curves[name] for part in parts]) for name in first.curves},
         arms=np.sum([part.arms for part in parts], axis=0),
         arm_count=join("arm_count"),
         query_reward=join("query_reward"),

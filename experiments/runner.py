@@ -17,6 +17,7 @@ from experiments.config import Config
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell
 from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
+from experiments.sweeps.game import SweepCell
 
 __all__ = ["Executor", "InterruptedRunError", "Progress", "Runner", "Threads", "groups"]
 
@@ -140,7 +141,7 @@ class Runner:
         except OSError as error:
             raise StoreError(f"{self.store.root} cannot be written: {error.strerror}") from None
 
-    def run(self, progress: Progress) -> list[Cell]:
+    def run(self, progress: Progress) -> list[Any]:
         """Plays what is missing and returns all cells (none, if another process is the one that collects).
 
         Raises:
@@ -162,12 +163,17 @@ class Runner:
             write_json(self.store.root / "timings.json", timings)
         return cells
 
-    def collect(self) -> list[Cell]:
-        """All cells from the unit files, with their references."""
+    def collect(self) -> list[Any]:
+        """All cells from the unit files (of a sweep: `SweepCell`), with their references."""
         from experiments.references import references
 
         player, cells = self.player, []
         names = [part.name for part in self.config.agents]
+        if self.config.sweeps:
+            return [
+                SweepCell(game(), player.seeds, gather(self.store, key, names, player.blocks))
+                for key, game in self.games
+            ]
         for key, game in self.games:
             made = game()
             cells.append(
@@ -176,7 +182,7 @@ class Runner:
                     rounds=self.config.rounds,
                     bin_rounds=player.plan(names[0]).bin_rounds,
                     seeds=player.seeds,
-                    agents=gather(self.store, key, names, player.blocks, player.seeds),
+                    agents=gather(self.store, key, names, player.blocks),
                     references=references(
                         made.world, made.scenario, made.bandit, made.schedule, np.asarray(made.tables.fold)
                     ),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.results import AgentRuns, Array, Cell, CellKey, concatenate
+from experiments.results import AgentRuns, Array, Cell, CellKey, SweepRuns, concatenate
 from uis_env.outcomes import atomic_write
 
 
@@ -49,19 +49,20 @@ class Store:
     root: Path
     digest: str
 
-    def save(self, unit: Unit, runs: AgentRuns) -> None:
+    def save(self, unit: Unit, runs: AgentRuns | SweepRuns) -> None:
         """Writes a unit's file atomically.
 
         Raises:
             StoreError: naming the file, if it cannot be written.
         """
-        arrays = {"digest": np.array(self.digest)} | _flatten(runs, "")
+        flat = _swept(runs) if isinstance(runs, SweepRuns) else _flatten(runs, "")
+        arrays = {"digest": np.array(self.digest)} | flat
         try:
             atomic_write(self.root / unit.path, _npz(arrays))
         except OSError as error:
             raise StoreError(f"{self.root / unit.path} cannot be written: {error.strerror}") from None
 
-    def load(self, unit: Unit) -> AgentRuns | None:
+    def load(self, unit: Unit) -> AgentRuns | SweepRuns | None:
         """A unit's runs; None if its file is absent, damaged or of another config (the caller recomputes it)."""
         path = self.root / unit.path
         try:
@@ -70,6 +71,8 @@ class Store:
             return None
         if str(arrays.pop("digest", "")) != self.digest:
             return None
+        if "action" in arrays:
+            return SweepRuns(arrays["action"], arrays.get("believed"))
         return _unflatten(arrays, "")
 
     def done(self, unit: Unit) -> bool:
@@ -143,7 +146,7 @@ def read_runs(root: Path) -> list[Cell]:
         raise StoreError(f"{root}: references.json and runs.npz do not belong together ({error})") from None
 
 
-def gather(store: Store, key: CellKey, agents: list[str], blocks: int, seeds: Array) -> dict[str, AgentRuns]:
+def gather(store: Store, key: CellKey, agents: list[str], blocks: int) -> dict[str, Any]:
     """All agents of a cell from their unit files, without the padding of the last block.
 
     Raises:
@@ -151,7 +154,7 @@ def gather(store: Store, key: CellKey, agents: list[str], blocks: int, seeds: Ar
     """
     result = {}
     for agent in agents:
-        parts = []
+        parts: list[Any] = []
         for block in range(blocks):
             unit = Unit(key, agent, block)
             runs = store.load(unit)
@@ -159,8 +162,11 @@ def gather(store: Store, key: CellKey, agents: list[str], blocks: int, seeds: Ar
                 raise StoreError(f"{store.root / unit.path} is missing or damaged; run the config again")
             parts.append(runs)
         result[agent] = concatenate(parts)
-    assert all(len(runs.arm_count) == len(seeds) for runs in result.values())
     return result
+
+
+def _swept(runs: SweepRuns) -> dict[str, Array]:
+    return {name: array for name, array in vars(runs).items() if array is not None}
 
 
 def _flatten(runs: AgentRuns, prefix: str) -> dict[str, Array]:

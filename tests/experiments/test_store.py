@@ -74,9 +74,9 @@ def test_gather_joins_blocks_and_names_what_is_missing(tmp_path: Path) -> None:
     first, second = make_runs(3, 0), make_runs(2, 1)
     store.save(UNIT, first)
     with pytest.raises(StoreError, match=r"linucb-1\.npz is missing"):
-        gather(store, UNIT.cell, ["linucb"], 2, np.arange(5))
+        gather(store, UNIT.cell, ["linucb"], 2)
     store.save(UNIT._replace(block=1), second)
-    assert_equal(gather(store, UNIT.cell, ["linucb"], 2, np.arange(5))["linucb"], concatenate([first, second]))
+    assert_equal(gather(store, UNIT.cell, ["linucb"], 2)["linucb"], concatenate([first, second]))
 
 
 def test_runs_come_back_whole(tmp_path: Path) -> None:
