@@ -13,6 +13,7 @@ from jax import Array, lax
 
 from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
 from agents.choosing import Stream, pick_sampled, real, stream
+from agents.freeze import freeze_context
 from agents.posterior import Gaussian, diagonal, observe, observe_batch
 from agents.priced import WEIGHT, penalty
 from agents.wrappers import warm_up
@@ -57,6 +58,7 @@ def hierarchical_logit_thompson(
     cost_columns: tuple[int, ...] | None = None,
     cost_ridge: float | Array = 1.0,
     pilot_weight: float | Array = 0.5,
+    freeze: bool = False,
     propensity_draws: int = 0,
     warmup: int = 0,
 ) -> Agent:
@@ -80,6 +82,7 @@ def hierarchical_logit_thompson(
         cost_ridge: prior precision of each weight of a cost, in units of the arm's list cost.
         pilot_weight: evidence of one arm's outcome in a pilot, where budgets of one model share their samples and are
             not independent.
+        freeze: whether the context is left out if a pilot shows no gain from it (`agents.freeze`).
         propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
 
@@ -160,4 +163,5 @@ def hierarchical_logit_thompson(
 
         return Belief(lax.fori_loop(0, NEWTON_STEPS, newton, state.logit), priced.fit(state.priced, logged))
 
-    return warm_up(Agent(init, act, update, fit), warmup)
+    agent = Agent(init, act, update, fit)
+    return warm_up(freeze_context(agent) if freeze else agent, warmup)
