@@ -158,9 +158,9 @@ class Runner:
             return []
         cells = self.collect()
         total = time.perf_counter() - begin
-        if missing:
-            timings = self.player.clock.to_json(total, len(units) - len(missing))
-            write_json(self.store.root / "timings.json", timings)
+        path = self.store.root / "timings.json"
+        if missing or not path.exists():  # a run may have been killed between its last unit and this file
+            write_json(path, self.player.clock.to_json(total, len(units) - len(missing)))
         return cells
 
     def collect(self) -> list[Any]:

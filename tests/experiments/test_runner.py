@@ -127,6 +127,14 @@ def test_a_damaged_unit_is_computed_again(whole: Path, config: Path, tmp_path: P
     assert files(tmp_path) == files(whole)
 
 
+def test_a_run_killed_after_its_last_unit_resumes(whole: Path, config: Path, tmp_path: Path) -> None:
+    write_runs(tmp_path, Runner(load_config(config), tmp_path).run(Progress()))
+    (tmp_path / "timings.json").unlink()
+    write_runs(tmp_path, Runner(load_config(config), tmp_path).run(Progress()))
+    assert json.loads((tmp_path / "timings.json").read_text())["units_reused"] == 18
+    assert files(tmp_path) == files(whole)
+
+
 def test_another_config_is_refused_with_the_keys_that_differ(whole: Path) -> None:
     other = CONFIG.replace("rounds = 120", "rounds = 130").replace("alpha = 1.0", "alpha = 2.0")
     path = whole.parent / "other.toml"
@@ -173,15 +181,15 @@ def kill_until_done(config: Path, out: Path, kills: int, seed: int) -> int:
     """Kills runs at random moments; returns how many were killed before one came to its end."""
     moments = random.Random(seed)
     for killed in range(kills):
-        process = subprocess.Popen(command(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            process.wait(moments.uniform(1.0, 12.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        else:
-            assert process.returncode == 0, process.stderr.read() if process.stderr else ""
-            return killed
+        with subprocess.Popen(command(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            try:
+                _, complaint = process.communicate(timeout=moments.uniform(1.0, 12.0))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+            else:
+                assert process.returncode == 0, complaint.decode()
+                return killed
     return kills
 
 
