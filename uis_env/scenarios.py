@@ -127,7 +127,10 @@ def preference_switch(world: World, reward: Reward, factor: float = 0.1, **weigh
 
 
 def preference_mix(
-    world: World, reward: Reward, factors: Sequence[float] = (1.0, 0.1, 10.0), **weights: Sequence[float]
+    world: World,
+    reward: Reward,
+    factors: Sequence[float] | NDArray[Any] = (1.0, 0.1, 10.0),
+    **weights: Sequence[float] | NDArray[Any],
 ) -> Scenario:
     """Every round has a preference of its own: cost, tokens and latency weigh one of `factors` times as much.
 
@@ -141,7 +144,8 @@ def preference_mix(
     if unknown:
         raise ValueError(f"unknown weights {unknown}; expected {', '.join(PREFERENCE)} or offset")
     for name, values in (weights or {"factors": factors}).items():
-        if np.ndim(values) == 0 or not len(values):
+        several = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.ndim > 0)
+        if not several or not len(values):
             raise ValueError(f"{name} is {values!r}, expected one number for each preference")
     if len(lengths := {name: len(values) for name, values in weights.items()}) and len(set(lengths.values())) > 1:
         raise ValueError(f"weights of {lengths} numbers, expected as many for each")
