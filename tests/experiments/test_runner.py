@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.analysis import analyse
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.runner import InterruptedRunError, Progress, Runner
 from experiments.store import StoreError, read_runs, write_runs
@@ -91,6 +92,35 @@ def test_totals_are_those_of_the_tapes(whole: Path, config: Path) -> None:
             assert runs.arms.sum() == runs.arm_count.sum() == cell.rounds * len(cell.seeds)
             np.testing.assert_allclose(runs.curves["reward"].sum(axis=1), runs.totals["reward"], rtol=1e-4)
             np.testing.assert_array_equal(runs.query_count.sum(axis=1), cell.rounds)
+
+
+def test_the_pilot_is_paid_for_and_never_played(tmp_path: Path) -> None:
+    """By agents that fit, at its price; its queries leave the tape of every agent."""
+    text = CONFIG.replace("seeds = 7", "seeds = 2\npilot = 12").replace('name = "cheap"\ncost = 10.0', 'name = "cheap"')
+    text += """
+[[agents]]
+name = "frozen"
+kind = "hierarchical_logit_thompson"
+options = {freeze = true}
+"""
+    (tmp_path / "pilot.toml").write_text(text)
+    runner = Runner(load_config(tmp_path / "pilot.toml"), tmp_path / "run")
+    for cell, (_, make) in zip(runner.run(Progress()), runner.games, strict=True):
+        game = make()
+        prices = np.array([game.pilot_price(int(seed)) for seed in cell.seeds])
+        frozen, none = cell.agents["frozen"].totals, cell.agents["random"].totals
+        np.testing.assert_allclose(frozen["pilot_cost"], prices[:, 0])
+        np.testing.assert_allclose(frozen["pilot_charge"], prices[:, 1])
+        np.testing.assert_allclose(
+            prices[:, 1], (100 if cell.key.preference == "dear" else 0) * prices[:, 0], rtol=1e-3
+        )
+        assert (prices[:, 0] > 0).all() and not none["pilot_cost"].any() and not none["pilot_charge"].any()
+        row, random = (analyse([cell])[0].summary[name] for name in ("frozen", "random"))
+        assert row.reward == pytest.approx(((frozen["reward"] - prices[:, 1]) / cell.rounds).mean(), rel=1e-4)
+        assert random.reward == pytest.approx((none["reward"] / cell.rounds).mean(), rel=1e-4)
+        for runs in cell.agents.values():
+            for i, seed in enumerate(cell.seeds):
+                assert not runs.query_count[i, game.pilot_of(int(seed))[0]].any()
 
 
 def test_twice_is_byte_identical(whole: Path, config: Path, tmp_path: Path) -> None:
