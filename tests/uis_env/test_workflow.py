@@ -351,6 +351,7 @@ def test_uncertain_speeds_has_the_durations_it_says() -> None:
     assert world.simulated and world.channels.latency is not None
     for q in range(4):
         assert sorted(world.channels.latency[q, :, 2].tolist()) == [3, 3, 3, 3, 6, 6, 12, 12]
+        assert world.channels.quality[q].sum(axis=0).tolist() == ([3, 6, 8] if q % 2 else [6, 8, 8])
     for options in ({"queries": 3}, {"draws": 6}):
         with pytest.raises(ValueError, match="expected"):
             uncertain_speeds(**options)

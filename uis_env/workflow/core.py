@@ -111,6 +111,7 @@ class Workflow:
         world_options: keyword arguments of a named world.
 
     Attributes:
+        world, steps, deadline, token_budget, quorum, reward, context: the settings, resolved.
         tables: what a step looks up.
         groups: names of the groups.
 
@@ -153,6 +154,7 @@ class Workflow:
         self.reward = resolve_reward(self.world, None, None, reward)
         if self.reward.score or self.reward.offset:
             raise ValueError("a workflow pays success and charges costs: score and offset must be 0")
+        self.context = context
         self.tables, self.groups = _tables(self, grouped, queries, context)
 
     @property

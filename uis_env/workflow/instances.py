@@ -30,7 +30,7 @@ def uncertain_speeds(queries: int = 40, draws: int = 40, seed: int = 0) -> World
 
     Args:
         queries: Q, half of them hard; even.
-        draws: R, a multiple of 4 (the four durations occur equally often).
+        draws: R, a multiple of 4 (the four durations occur equally often, successes in their share of R, rounded).
         seed: >= 0.
 
     Raises:
@@ -44,7 +44,8 @@ def uncertain_speeds(queries: int = 40, draws: int = 40, seed: int = 0) -> World
     hard = np.arange(queries) % 2
     shape = (queries, draws, len(SPEEDS))
     chance = np.array([right for *_, right in SPEEDS]).T[hard]
-    quality = rng.random(shape) < chance[:, None, :]
+    # Shares are exact, not drawn: queries of a kind differ in nothing but the order of their draws.
+    quality = rng.permuted(np.arange(draws)[None, :, None] < np.rint(chance * draws)[:, None, :], axis=1)
     seconds = np.empty(shape)
     for k, (_, _, durations, _) in enumerate(SPEEDS):
         seconds[:, :, k] = rng.permuted(np.tile(np.repeat(durations, draws // 4), (queries, 1)), axis=1)
