@@ -73,17 +73,15 @@ def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Ch
     slack = 0.0 if exact else ROUNDING * float(np.finfo(scores.dtype).eps)
     best = (scores >= top - slack * jnp.abs(top)) & mask
     count = best.sum()
-    # A tie is rare and random bits are the dearest part of a round, so they are drawn only when needed.
-    action = lax.cond(count == 1, _only, _any, key, best)
+
+    def draw(_: tuple[Array, Array]) -> tuple[Array, Array]:
+        priority = jax.random.uniform(stream(key, Stream.TIES), best.shape)
+        return jnp.argmax(jnp.where(best, priority, -1.0)), jnp.asarray(False)
+
+    # A tie is rare and random bits are the dearest part of a round. A loop of at most one step is skipped while no
+    # seed has a tie; of a `cond`, seeds side by side would run both branches in every round.
+    action, _ = lax.while_loop(lambda carry: carry[1], draw, (jnp.argmax(best), count > 1))
     return Choice(action.astype(jnp.int32), best / real(count), scores)
-
-
-def _only(key: Array, best: Array) -> Array:
-    return jnp.argmax(best)
-
-
-def _any(key: Array, best: Array) -> Array:
-    return jnp.argmax(jnp.where(best, jax.random.uniform(stream(key, Stream.TIES), best.shape), -1.0))
 
 
 def pick_sampled(scores: Array, mask: Array, draws: Array | None = None) -> Choice:

@@ -53,8 +53,8 @@ class Fusion(NamedTuple):
         if self.distinct or length * (self.dim + count) >= self.dim * count:
             f = self.scores(root, x)
             return jnp.sqrt(jnp.sum(f * f, axis=0))
-        side, arms = self.contract(root, x), real(self.arms)
-        variance = jnp.sum((arms @ (side.T @ side)) * arms, axis=1)
+        side, arms = self.contract(root, x), real(self.arms.T)
+        variance = jnp.sum(arms * ((side.T @ side) @ arms), axis=0)  # along columns, which XLA's CPU code vectorises
         return jnp.sqrt(jnp.maximum(variance, 0.0))
 
 

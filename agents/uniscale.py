@@ -117,7 +117,7 @@ def uniscale(
             None if charge is None or state.cost is None else charge.fit(state.cost, logged),
         )
 
-    return warm_up(Agent(init, act, update, fit), warmup)
+    return warm_up(Agent(init, act, update, fit, abreast=1), warmup)  # as in `linucb_shared`
 
 
 def transformed(spec: Spec, cost: Array) -> Array:

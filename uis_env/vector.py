@@ -48,6 +48,7 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = self.episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self._everything = np.ones((num_envs, self.episodes.arms), np.int8)
         self._seeds: list[int] = []
         self._episode = self._left = 0
         self._first = self._length = self._at = 0
@@ -156,10 +157,8 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
     def _observe(self) -> tuple[Any, dict[str, Any]]:
         """Observations and infos of the queries now observed, in fresh arrays."""
         played, rounds, at = self.episodes, self._rounds, self._at
-        if played.all_on_offer:
-            mask = np.ones((self.num_envs, played.arms), np.int8)
-        else:
-            mask = played.masks.take(rounds.cell[at], axis=0)
+        # A copy is a block of memory; `np.ones` sets int8 one by one, at half the cost of a round.
+        mask = self._everything.copy() if played.all_on_offer else played.masks.take(rounds.cell[at], axis=0)
         seen = played.observations.take(rounds.seen[at], axis=0)
         return played.observe(seen, mask), {"query": rounds.query[at].copy(), "action_mask": mask}
 

@@ -156,26 +156,29 @@ class NeuralLinear:
                 self.step(self.random.integers(filled, size=int(SCHEDULE["batch"])))
             self.rebuild(filled)
 
-    def step(self, rows: Array) -> None:
-        """One Adam step on the squared error of the played arms' rewards."""
+    def gradients(self, rows: Array) -> dict[str, Array]:
+        """Of the mean squared error of the played arms' rewards."""
         x, arm, reward = self.contexts[rows], self.actions[rows], self.rewards[rows]
         hidden, length, unit, z = self.forward(x)
         heads = self.params["heads"].T[arm]
         slope = (2 / len(rows)) * ((z * heads).sum(axis=1) - reward)[:, None]
-        d_heads = np.zeros((self.arms, z.shape[1]), np.float32)
+        d_heads = np.zeros((self.arms, z.shape[1]), z.dtype)
         np.add.at(d_heads, arm, slope * z)
         d_unit = (slope * heads)[:, :-1]
         d_last = (d_unit - unit * (d_unit * unit).sum(axis=1, keepdims=True)) / length
         d_hidden = (d_last @ self.params["w2"].T) * (hidden > 0)
-        gradients = {
+        return {
             "w1": x.T @ d_hidden,
             "b1": d_hidden.sum(axis=0),
             "w2": hidden.T @ d_last,
             "b2": d_last.sum(axis=0),
             "heads": d_heads.T,
         }
+
+    def step(self, rows: Array) -> None:
+        """One step of Adam."""
         self.steps += 1
-        for name, gradient in gradients.items():
+        for name, gradient in self.gradients(rows).items():
             self.first[name] += 0.1 * (gradient - self.first[name])
             self.second[name] += 0.001 * (gradient * gradient - self.second[name])
             first = self.first[name] / (1 - 0.9**self.steps)
