@@ -24,7 +24,7 @@ from uis_env.bandit import Bandit
 from uis_env.tape import Schedule, Tape, tape, tapes
 
 HISTOGRAM = 512
-"""Bins of the cost histogram, equal in log cost between the table's ends: a median is exact to 1 part in 100 or so."""
+"""Bins of the histograms, equal in log cost or log seconds between the table's ends: percentiles are exact to 1%."""
 METRICS = (
     *("reward", "regret", "quality", "cost", "dollars", "eflops", "tokens", "latency"),
     *("optimal", "fresh_reward", "fresh"),
@@ -78,15 +78,16 @@ class Tables(NamedTuple):
         bandit: the tables that are played.
         fold: (Q,) int32, each query's fold.
         elsewhere: (F, K), mean expected reward over the queries of the other folds; -inf for arms not always on offer.
-        cost_ends: (2,) natural logs of the lowest and highest positive cost, the ends of the cost histogram.
-        cost_place: (V, Q, R, K) int16, the histogram's bin of every cost.
+        ends: natural logs of the lowest and highest positive cost, (2,), and latency where there is one: the ends of
+            their histograms.
+        places: (V, Q, R, K) int16 each, the histogram's bin of every cost and latency.
     """
 
     bandit: Bandit
     fold: Array
     elsewhere: Array
-    cost_ends: Array
-    cost_place: Array
+    ends: dict[str, Array]
+    places: dict[str, Array]
 
 
 class Keys(NamedTuple):
@@ -116,14 +117,14 @@ class Carry(NamedTuple):
     Attributes:
         state: the agent's.
         query_reward, query_count: (Q,) sums of reward and rounds by query.
-        cost_histogram: (HISTOGRAM,) int32.
+        histograms: (HISTOGRAM,) int32 each, of cost, and of latency where there is one.
         arm_count: (K,) int32.
     """
 
     state: State
     query_reward: Array
     query_count: Array
-    cost_histogram: Array
+    histograms: dict[str, Array]
     arm_count: Array
 
 
@@ -177,22 +178,27 @@ def _derive(seeds: Array, name: Array) -> Keys:
 
 
 def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0) -> Tables:
-    """Adds the folds, the arm values on other folds and the ends of the cost histogram to the tabulated bandit."""
+    """Adds the folds, the arm values on other folds and the bins of the histograms to the tabulated bandit."""
     queries = bandit.context.shape[0]
     fold = np.random.default_rng(seed).permutation(queries) % min(folds, queries)
     mean = bandit.expected.mean(axis=0, dtype=np.float64)
     always = bandit.mask.all(axis=(0, 1))
     elsewhere = np.stack([mean[(fold != f) | (queries == 1)].mean(axis=0) for f in range(fold.max() + 1)])
-    positive = bandit.cost[bandit.cost > 0]
-    low, high = np.log([positive.min(), positive.max()]) if positive.size else np.zeros(2)
-    with np.errstate(divide="ignore"):
-        place = (np.log(bandit.cost) - low) / max(high - low, 1e-6) * HISTOGRAM
+    ends, places = {}, {}
+    for name, table in (("cost", bandit.cost), ("latency", bandit.channels.latency)):
+        if table is not None:
+            positive = table[table > 0]
+            low, high = np.log([positive.min(), positive.max()]) if positive.size else np.zeros(2)
+            with np.errstate(divide="ignore"):
+                place = (np.log(table) - low) / max(high - low, 1e-6) * HISTOGRAM
+            ends[name] = jnp.asarray([low, high], jnp.float32)
+            places[name] = jnp.asarray(np.clip(place, 0, HISTOGRAM - 1), jnp.int16)
     return Tables(
         bandit=jax.tree.map(jnp.asarray, bandit),
         fold=jnp.asarray(fold, jnp.int32),
         elsewhere=jnp.asarray(np.where(always, elsewhere, -np.inf), jnp.float32),
-        cost_ends=jnp.asarray([low, high], jnp.float32),
-        cost_place=jnp.asarray(np.clip(place, 0, HISTOGRAM - 1), jnp.int16),
+        ends=ends,
+        places=places,
     )
 
 
@@ -280,7 +286,7 @@ def start(
                 state=state,
                 query_reward=jnp.zeros(queries, jnp.float32),
                 query_count=jnp.zeros(queries, jnp.int32),
-                cost_histogram=jnp.zeros(HISTOGRAM, jnp.int32),
+                histograms={name: jnp.zeros(HISTOGRAM, jnp.int32) for name in tables.places},
                 arm_count=jnp.zeros(arms, jnp.int32),
             )
 
@@ -440,17 +446,20 @@ def tally(
     pulls = jnp.zeros((plan.chunk_bins, arms), jnp.int32).at[number // plan.bin_rounds, action].add(one)
     own = own._replace(
         query_count=own.query_count.at[query].add(one),
-        cost_histogram=own.cost_histogram.at[tables.cost_place[variant, query, draw, action]].add(one),
+        histograms={
+            name: histogram.at[tables.places[name][variant, query, draw, action]].add(one)
+            for name, histogram in own.histograms.items()
+        },
         arm_count=own.arm_count + pulls.sum(axis=0),
     )
     sums = jnp.stack([total(values[name]) for name in METRICS], axis=1)
     return own, Bins(sums, pulls), Trace(action, reward, regret)
 
 
-def median_cost(histogram: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.float64]:
-    """(S,) medians from (S, HISTOGRAM) counts: the geometric centre of the bin that holds the median."""
-    half = histogram.sum(axis=1, keepdims=True) / 2
-    place = (np.cumsum(histogram, axis=1) >= half).argmax(axis=1)
+def percentile(histogram: NDArray[Any], ends: NDArray[Any], share: float) -> NDArray[np.float64]:
+    """(S,) the value that `share` of the rounds do not pass, from (S, HISTOGRAM) counts: its bin's geometric centre."""
+    rank = np.ceil(share * histogram.sum(axis=1, keepdims=True))
+    place = (np.cumsum(histogram, axis=1) >= np.maximum(rank, 1)).argmax(axis=1)
     low, high = ends
     return np.asarray(np.exp(low + (place + 0.5) / HISTOGRAM * (high - low)))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import statistics
-from experiments.results import AgentRuns, Array, Cell, CellKey
+from experiments.results import PERCENTILES, AgentRuns, Array, Cell, CellKey
 
 BEST_FIXED, ORACLE = "best_fixed", "oracle"
 REFERENCES = (BEST_FIXED, ORACLE, "fixed_elsewhere")
@@ -29,7 +29,8 @@ class SummaryRow(NamedTuple):
     `reward` is charged with the pilot, the other means are of the rounds; `pilot_cost` is that of the whole pilot, in
     the unit of cost: reward = (summed reward − λ·pilot_cost) / rounds. `lo`, `hi` are 95% intervals over seeds, `qlo`,
     `qhi` over seeds and queries. `reward_fresh` is the mean over rounds whose query came for the first time,
-    `reward_replayed` over the others. `cost_median` is the mean over seeds of each seed's median.
+    `reward_replayed` over the others. `cost_median`, and `latency_p50`, `_p95` and `_p99` in seconds, are means over
+    seeds of each seed's percentiles over rounds.
     """
 
     world: str
@@ -53,6 +54,9 @@ class SummaryRow(NamedTuple):
     cost_median: float
     tokens: float
     latency: float
+    latency_p50: float
+    latency_p95: float
+    latency_p99: float
     pilot_cost: float
     optimal_rate: float
 
@@ -224,6 +228,7 @@ def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
             cost_median=float(totals["cost_median"].mean()) if priced else np.nan,
             tokens=mean("tokens", "tokens" in present),
             latency=mean("latency", "latency" in present),
+            **{name: float(totals[name].mean()) if "latency" in present else np.nan for name in PERCENTILES["latency"]},
             pilot_cost=float(totals["pilot_cost"].mean()) if priced else np.nan,
             optimal_rate=mean("optimal"),
         )

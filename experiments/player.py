@@ -23,7 +23,7 @@ from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
 from agents.sweep import SweepPlan, Swept, sweep
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
 from experiments.config import AgentConfig, Config, ConfigError
-from experiments.results import AgentRuns, Array, CellKey, SweepRuns
+from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, SweepRuns
 from experiments.store import Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
 
@@ -303,8 +303,10 @@ def _reduce(carry: Any, bins: list[Bins], plan: Plan, game: Game, prices: Array,
     """Chunks and carry to the runs of some of the seeds, in float64 where sums are long."""
     sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.bins]
     totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))
-    ends = np.asarray(game.tables.cost_ends)
-    totals["cost_median"] = rollout.median_cost(carry.cost_histogram[rows], ends)
+    for name, shares in PERCENTILES.items():
+        if name in carry.histograms:
+            histogram, ends = carry.histograms[name][rows], np.asarray(game.tables.ends[name])
+            totals |= {total: rollout.percentile(histogram, ends, share) for total, share in shares.items()}
     totals["pilot_cost"], totals["pilot_charge"] = prices.T
     arms = np.concatenate([part.arms[rows] for part in bins], axis=1)[:, : plan.bins]
     return AgentRuns(

@@ -10,6 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+PERCENTILES = {
+    "cost": {"cost_median": 0.5},
+    "latency": {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99},
+}
+"""Channel -> names of totals -> the share of the rounds that do not pass it."""
 
 
 class CellKey(NamedTuple):
@@ -31,8 +36,8 @@ class AgentRuns:
 
     Attributes:
         totals: name -> (S,) float64 sums over the T rounds: `rollout.METRICS` (`optimal` and `fresh` are counts of
-            rounds), and `cost_median` (of a round's cost), `pilot_cost` (in the unit of cost, 0 without a pilot) and
-            `pilot_charge` (what that pilot takes from the summed reward).
+            rounds), and `PERCENTILES` of a round's cost and latency (where there is one), `pilot_cost` (in the unit of
+            cost, 0 without a pilot) and `pilot_charge` (what that pilot takes from the summed reward).
         curves: name -> (S, C) float32 sums per bin of `reward`, `regret`, `quality` and `cost`.
         arms: (C, K) int64 pulls per bin, summed over seeds.
         arm_count: (S, K) int32 pulls per seed.

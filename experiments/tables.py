@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.analysis import BEST_FIXED, ORACLE, REFERENCES, Analysis, HonestyRow, PairedRow, SummaryRow
+from experiments.results import PERCENTILES
 from uis_env.outcomes import atomic_write
 
 
@@ -57,13 +58,15 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
     """The agents of a cell by mean reward, for a terminal of `width` columns; narrow ones lose columns from the right.
 
     Reward is per round, with half the width of its interval over seeds; the paired difference to the best fixed arm
-    stands in bold where its Holm-corrected p is below .05; the last column is the share of the gap from the best fixed
-    arm to the table's oracle. References, which see what no agent sees, are in italics.
+    stands in bold where its Holm-corrected p is below .05; "of gap" is the share of the gap from the best fixed
+    arm to the table's oracle; then percentiles of a round's seconds, where the world has them. References, which see
+    what no agent sees, are in italics.
     """
     cell = analysis.cell
     unit = UNITS.get(cell.references["cost_channel"] or "")
     versus = analysis.versus_best_fixed()
-    header = ["", "agent", "reward", "vs best fixed", "quality", *([unit.label] if unit else []), "of gap"]
+    seconds = ["p50 s", "p95 s", "p99 s"] if "latency" in cell.references["channels"] else []
+    header = ["", "agent", "reward", "vs best fixed", "quality", *([unit.label] if unit else []), "of gap", *seconds]
     rows = []
     for rank, agent in enumerate(analysis.ranking(), 1):
         row, pair = analysis.summary[agent], versus.get(agent)
@@ -76,6 +79,7 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
                 Text(f"{row.quality:.3f}"),
                 *([Text(f"{row.cost * unit.factor:#.3g}")] if unit else []),
                 Text("" if agent in (BEST_FIXED, ORACLE) else percent(analysis.honesty[agent].oracle_share)),
+                *(Text(f"{getattr(row, name):.3g}") for name in PERCENTILES["latency"] if seconds),
             ]
         )
     widths = [max(map(len, column)) + 1 for column in zip(header, *rows, strict=True)]

@@ -13,6 +13,7 @@ from typing import Any
 from experiments.analysis import BEST_FIXED, ORACLE, Analysis, PairedRow
 from experiments.report.data import payload, role
 from experiments.report.findings import LEVEL, findings, p_value, signed, span
+from experiments.results import PERCENTILES
 from experiments.tables import UNITS, percent
 
 HERE = Path(__file__).parent
@@ -316,6 +317,8 @@ def _table(index: int, analysis: Analysis) -> str:
     versus = analysis.versus_best_fixed()
     head = [("#", "w1"), ("agent", "name"), ("reward", ""), ("vs best fixed", ""), ("Holm p", "w1"), ("quality", "")]
     head += [(f"cost, {unit.label}", "")] if unit else []
+    seconds = tuple(PERCENTILES["latency"]) if "latency" in analysis.cell.references["channels"] else ()
+    head += [(f"{name.removeprefix('latency_')}, s", "") for name in seconds]
     head += [("gap closed", ""), ("fresh", "w1"), ("replayed", "w1"), ("optimal arm", "w2"), ("stuck", "w2")]
     rows = ""
     for rank, agent in enumerate(analysis.ranking(), 1):
@@ -335,6 +338,7 @@ def _table(index: int, analysis: Analysis) -> str:
             ),
             _cell(row.quality, f"{row.quality:.3f}"),
             *([_cell(row.cost, f"{row.cost * unit.factor:#.3g}")] if unit else []),
+            *(_cell(getattr(row, name), f"{getattr(row, name):.3g}") for name in seconds),
             _cell(honest.oracle_share, percent(honest.oracle_share)),
             _cell(row.reward_fresh, f"{row.reward_fresh:.3f}", "w1"),
             _cell(row.reward_replayed, f"{row.reward_replayed:.3f}", "w1"),

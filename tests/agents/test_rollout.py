@@ -24,8 +24,10 @@ def make_bandit() -> Bandit:
     mask[..., 0] = True
     expected = np.where(mask, reward.mean(axis=2), 0).astype(np.float32)
     best = np.where(mask, expected, -np.inf).max(axis=-1, keepdims=True)
+    context = random.normal(size=(QUERIES, FEATURES)).astype(np.float32)
+    seconds = (0.5 + 60 * random.random((2, QUERIES, DRAWS, ARMS)) ** 4).astype(np.float32)
     return Bandit(
-        context=random.normal(size=(QUERIES, FEATURES)).astype(np.float32),
+        context=context,
         reward=reward,
         expected=expected,
         regret=np.where(mask, best - expected, 0).astype(np.float32),
@@ -33,7 +35,7 @@ def make_bandit() -> Bandit:
         preference=np.ones((2, 5), np.float32),
         prices=np.ones((2, 2), np.float32),
         cost=cost,
-        channels=Channels(quality=quality, eflops=cost),
+        channels=Channels(quality=quality, eflops=cost, latency=seconds),
         variant=np.array([0, 1], np.int32),
     )
 
@@ -126,9 +128,29 @@ def test_sums_equal_a_replay_of_the_trace() -> None:
         )
         np.testing.assert_array_equal(carry.arm_count[i], np.bincount(action, minlength=ARMS))
         np.testing.assert_array_equal(bins.arms[i].sum(axis=0), carry.arm_count[i])
-        ends = np.log([BANDIT.cost.min(), BANDIT.cost.max()])
-        median = rollout.median_cost(carry.cost_histogram[[i]], ends)[0]
-        assert abs(np.log(median / np.median(cost))) < 0.02
+        assert BANDIT.channels.latency is not None
+        seconds = BANDIT.channels.latency[BANDIT.variant[phase], query, draw, action]
+        np.testing.assert_allclose(total["latency"], seconds.sum(dtype=np.float64), rtol=1e-5)
+        for name, values, table in (("cost", cost, BANDIT.cost), ("latency", seconds, BANDIT.channels.latency)):
+            ends = np.log([table.min(), table.max()])
+            for share in (0.5, 0.95, 0.99):
+                found = rollout.percentile(carry.histograms[name][[i]], ends, share)[0]
+                exact = np.quantile(values, share, method="inverted_cdf")
+                assert abs(np.log(found / exact)) <= (ends[1] - ends[0]) / rollout.HISTOGRAM
+
+
+def test_percentiles_are_those_of_the_counts() -> None:
+    counts = np.zeros((3, rollout.HISTOGRAM), np.int32)
+    counts[0, [3, 400]] = 95, 5
+    counts[1, [3, 400]] = 94, 6
+    counts[2, 7] = 1
+    found = rollout.percentile(counts, np.array([0.0, rollout.HISTOGRAM]), 0.95)
+    np.testing.assert_allclose(np.log(found), [3.5, 400.5, 7.5])
+
+
+def test_a_world_without_seconds_keeps_no_histogram_of_them() -> None:
+    tables = rollout.make_tables(BANDIT._replace(channels=BANDIT.channels._replace(latency=None)))
+    assert set(tables.places) == set(tables.ends) == {"cost"}
 
 
 def test_hindsight_is_the_mean_over_the_tape() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.references import references
-from experiments.results import AgentRuns, Cell, CellKey, concatenate
+from experiments.results import PERCENTILES, AgentRuns, Cell, CellKey, concatenate
 from uis_env.bandit import Bandit, Reward, tabulate
 from uis_env.outcomes import World
 from uis_env.scenarios import make_scenario
@@ -84,7 +84,11 @@ def play(bandit: Bandit, played: Tape, action: Array, bin_rounds: int, charge: f
     place = np.arange(rounds) // bin_rounds
     totals = {name: np.array([array.sum(dtype=np.float64)]) for name, array in values.items()}
     totals |= {
-        "cost_median": np.array([np.median(values["cost"])]),
+        **{
+            total: np.array([np.quantile(values[name], share)])
+            for name, shares in PERCENTILES.items()
+            for total, share in shares.items()
+        },
         "pilot_cost": np.array([charge / 2]),
         "pilot_charge": np.array([charge]),
     }

@@ -128,7 +128,7 @@ def test_what_a_world_does_not_have_stays_blank(world_factory, cell_factory):
     world = world_factory(without=("dollars", "eflops", "latency"))
     analysis = analyse([cell_factory(world, reward=Reward())])[0]
     row = analysis.summary["learner"]
-    assert np.isnan([row.cost, row.cost_median, row.pilot_cost, row.latency]).all()
+    assert np.isnan([row.cost, row.cost_median, row.pilot_cost, row.latency, row.latency_p99]).all()
     assert row.tokens > 0
     assert np.isnan(analysis.honesty["learner"].mixture_quality)
 

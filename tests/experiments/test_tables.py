@@ -14,7 +14,8 @@ from uis_env.bandit import Reward
 
 SUMMARY = (
     "world,scenario,preference,agent,seeds,rounds,reward,reward_lo,reward_hi,reward_qlo,reward_qhi,reward_fresh,"
-    "reward_replayed,regret,regret_lo,regret_hi,quality,cost,cost_median,tokens,latency,pilot_cost,optimal_rate"
+    "reward_replayed,regret,regret_lo,regret_hi,quality,cost,cost_median,tokens,latency,latency_p50,"
+    "latency_p95,latency_p99,pilot_cost,optimal_rate"
 )
 
 
@@ -71,7 +72,7 @@ def test_blank_is_what_there_is_nothing_to_say_about(world_factory, cell_factory
     row = read(tmp_path / "summary.csv")[0]
     for name in ("reward_lo", "regret_hi", "cost", "cost_median", "tokens", "pilot_cost"):
         assert row[name] == ""
-    assert row["latency"] != ""
+    assert all(row[name] != "" for name in ("latency", "latency_p50", "latency_p95", "latency_p99"))
 
 
 @given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=4))
@@ -93,6 +94,17 @@ def test_the_ranked_table_fits_and_says_what_matters(analyses):
     learner = next(line for line in lines if " learner " in line)
     assert f"{analyses[0].summary['learner'].reward:.4f}" in learner
     assert f"{analyses[0].honesty['learner'].oracle_share:.0%}" in learner
+
+
+def test_seconds_have_percentiles_where_there_is_room_and_a_clock(analyses, world_factory, cell_factory):
+    wide = show(analyses[0], 120)
+    row = analyses[0].summary["learner"]
+    assert row.latency_p50 < row.latency_p95 <= row.latency_p99
+    learner = next(line for line in wide.splitlines() if " learner " in line)
+    assert learner.split()[-3:] == [f"{x:.3g}" for x in (row.latency_p50, row.latency_p95, row.latency_p99)]
+    assert all(f"{name} s" in wide for name in ("p50", "p95", "p99"))
+    timeless = analyse([cell_factory(world_factory(without=("latency",)), seeds=2)])[0]
+    assert "p95" not in show(timeless, 120) and math.isnan(timeless.summary["learner"].latency_p95)
 
 
 @pytest.mark.parametrize("width", [20, 30, 40, 60])
