@@ -14,7 +14,8 @@ EXAMPLES = """examples:
   python -m experiments run paper_configs/quickstart.toml --agent my_module:make
   python -m experiments run paper_configs/quickstart.toml --cluster local --workers 2
   python -m experiments live paper_configs/live/smollm2.toml --max-dollars 0.10
-  python -m experiments paper --seeds 20 --out results/paper-short
+  python -m experiments paper latency
+  python -m experiments paper uniscale --seeds 20 --out results/paper-short
   python -m experiments list
   python -m experiments report results/quickstart
   python -m experiments speed --peers --json speed.json
@@ -61,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
         help="with --distributed: how long to wait without news for the units of other processes (default: 3600)",
     )
 
-    paper = commands.add_parser("paper", help="play the protocol of UniScale and report published numbers beside ours")
+    paper = commands.add_parser("paper", help="play the protocols of papers and report published numbers beside ours")
+    paper.add_argument("protocols", nargs="*", metavar="PROTOCOL", help="uniscale, latency (default: all)")
     paper.add_argument("--out", type=Path, default=Path("results/paper"), metavar="DIR", help="default: results/paper")
     paper.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: each config's)")
     paper.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of its configs, by name")
@@ -73,6 +75,10 @@ def parser() -> argparse.ArgumentParser:
         "--tasks", type=int, default=6000, metavar="N", help="test tasks per instance (default: 6000)"
     )
     workflow.add_argument("--keys", type=int, default=3, metavar="N", help="training runs per instance (default: 3)")
+
+    calibration = commands.add_parser("calibration", help="is the accuracy probe calibrated on held-out queries?")
+    calibration.add_argument("--out", type=Path, default=Path("results/calibration"), metavar="DIR")
+    calibration.add_argument("--seeds", type=int, default=5, metavar="N", help="per data set (default: 5)")
 
     commands.add_parser("list", help="agents, worlds, scenarios and configs, each with a line")
 
@@ -93,6 +99,9 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--seeds", type=int, default=32, metavar="N", help="default: 32")
     speed.add_argument("--arms", type=int, default=60, metavar="K", help="a multiple of 12 (default: 60)")
     speed.add_argument("--dim", type=int, default=32, metavar="D", help="features of a query (default: 32)")
+    speed.add_argument(
+        "--long", action="store_true", help="instead: memory and float32 errors after a million rounds (minutes)"
+    )
     speed.add_argument("--repeats", type=int, default=5, metavar="N", help="timed runs of each (default: 5)")
     return top
 
@@ -117,16 +126,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "paper":
                 from experiments import paper
 
-                return paper.command(args.out, args.seeds, args.workers, args.only)
+                return paper.command(args.protocols, args.out, args.seeds, args.workers, args.only)
             case "workflow":
                 from experiments import workflows
 
                 return workflows.command(args.out, args.tasks, args.keys)
+            case "calibration":
+                from experiments import calibration
+
+                return calibration.command(args.out, args.seeds)
             case "list":
                 return commands.show_list()
             case "speed":
-                from experiments.speed import table
+                from experiments.speed import long, table
 
+                if args.long:
+                    return long.command(long.LONG, args.json)
                 sizes = (args.rounds, args.seeds, args.arms, args.dim, args.repeats)
                 return table.command(*sizes, args.peers, args.json)
             case _:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import Config, ConfigError, load_config, parse_config
+from experiments.results import CellKey
+from experiments.store import Unit
 
 MINIMAL: dict[str, Any] = {
     "name": "c",
@@ -71,6 +73,42 @@ def test_any_value_is_taken_or_refused_by_name(key: str, value: Any) -> None:
         assert key in str(error)
     else:
         assert isinstance(config, Config)
+
+
+PLACES = [("worlds", "name"), ("worlds", "options"), ("worlds", "context"), ("worlds", "kind"), ("agents", "name")]
+PLACES += [("agents", "kind"), ("agents", "options"), ("agents", "abreast"), ("agents", "only"), ("agents", "pilot")]
+PLACES += [("preferences", "name"), ("preferences", "cost"), ("preferences", "ends"), ("scenarios", "name")]
+
+
+@given(place=st.sampled_from(PLACES), value=json_values)
+def test_any_value_inside_an_entry_is_taken_or_refused_by_name(place: tuple[str, str], value: Any) -> None:
+    table, key = place
+    entry = {**MINIMAL.get(table, [{"name": "stationary"}])[0], key: value}
+    try:
+        config = parse_config({**MINIMAL, table: [entry]}, "my.toml")
+    except ConfigError as error:
+        assert f"{table}[0].{key}" in str(error)
+    else:
+        assert isinstance(config, Config)
+
+
+paths = st.text(max_size=12) | st.lists(st.sampled_from(["..", "/", "\\", "a", "~", ".", "C:", "\0"]), max_size=5).map(
+    "".join
+)
+
+
+@given(name=paths)
+def test_no_name_leads_out_of_the_run_directory(name: str) -> None:
+    tables = ("worlds", "scenarios", "preferences", "agents")
+    try:
+        config = parse_config({**MINIMAL, **{table: [{"name": name}] for table in tables}, "name": name}, "my.toml")
+    except ConfigError:
+        return
+    results = Path("results").resolve()
+    root = (results / config.name).resolve()
+    assert root.parent == results
+    cell = CellKey(config.worlds[0].name, config.scenarios[0].name, config.preferences[0].name)
+    assert (root / Unit(cell, config.agents[0].name, 0).path).resolve().parents[3] == root / "units"
 
 
 @given(text=st.text(max_size=60))

@@ -123,6 +123,13 @@ options = {freeze = true}
                 assert not runs.query_count[i, game.pilot_of(int(seed))[0]].any()
 
 
+def test_prices_and_seeds_compile_once(config: Path, tmp_path: Path) -> None:
+    runner = Runner(load_config(config), tmp_path)
+    runner.run(Progress())
+    assert len(runner.units()) == 2 * 3 * 3  # preferences, agents, blocks of seeds (the last one filled up)
+    assert len(runner.player._compiled) == 2 * 3  # the start and the rounds of each agent
+
+
 def test_twice_is_byte_identical(whole: Path, config: Path, tmp_path: Path) -> None:
     write_runs(tmp_path, Runner(load_config(config), tmp_path, workers=1).run(Progress()))
     assert files(tmp_path) == files(whole)

@@ -1,0 +1,207 @@
+"""What a million rounds must not change: the memory of a run, and the agreement of float32 with float64.
+
+python -m experiments speed --long
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from agents import linear_thompson, linear_thompson_shared, linucb, linucb_arm_only, linucb_shared, rollout
+from agents.agent import Agent, Spec
+from agents.fusion import fuse, joint_rows
+from experiments import backend
+from experiments.player import compiler_options
+from experiments.speed.problem import Array, Problem, make_problem
+from experiments.store import write_json
+
+LONG, SHORT = 1_000_000, 10_000
+RIDGE, DISCOUNT = 1.0, 0.999
+ARMS, DIM = 24, 8
+
+
+class Linear(NamedTuple):
+    """A linear agent, the fusion of its features, and its discount."""
+
+    make: Callable[[Spec], Agent]
+    fusion: str
+    discount: float = 1.0
+
+
+def _agents() -> dict[str, Linear]:
+    found = {}
+    for discount in (1.0, DISCOUNT):
+        options: dict[str, Any] = {"ridge": RIDGE, "discount": discount}
+        for factory, fusion in (
+            (linucb, "disjoint"),
+            (linear_thompson, "disjoint"),
+            (linucb_shared, "concat"),
+            (linear_thompson_shared, "concat"),
+            (linucb_shared, "kronecker"),
+            (linucb_arm_only, "arm"),
+        ):
+            own = options | ({"fusion": fusion} if fusion in ("concat", "kronecker") else {})
+            name = f"{factory.__name__}, {fusion}" + ("" if discount == 1 else f", discount {discount:g}")
+            found[name] = Linear(_maker(factory, own), fusion, discount)
+    return found
+
+
+def _maker(factory: Callable[..., Agent], options: dict[str, Any]) -> Callable[[Spec], Agent]:
+    return lambda spec: factory(spec, **options)
+
+
+AGENTS: Mapping[str, Linear] = MappingProxyType(_agents())
+MEMORY = """
+name = "long"
+rounds = {rounds}
+seeds = 2
+[[worlds]]
+name = "Recorded"
+[[preferences]]
+name = "balanced"
+cost = 1000.0
+[[agents]]
+name = "linucb"
+[[agents]]
+name = "linear_thompson_shared"
+[[agents]]
+name = "neural_linear_ucb"
+"""
+"""A run whose peak memory is compared; the replay of the network holds 4,096 rounds in both."""
+
+
+class Errors(NamedTuple):
+    """Relative errors of a float32 posterior, the greatest over all models.
+
+    Attributes:
+        precision: of the precision matrix, in the Frobenius norm.
+        deviation: of the standard deviation of any (query, arm).
+        mean: of the predicted means, greatest difference over their root mean square.
+    """
+
+    precision: float
+    deviation: float
+    mean: float
+
+
+def numerics(linear: Linear, problem: Problem, rounds: int, chunk: int = 1 << 16) -> Errors:
+    """Plays one seed in float32, and compares its posterior with the closed form of the same rounds in float64.
+
+    Args:
+        linear: what learns.
+        problem: on what; its horizon is not looked at.
+        rounds: T.
+        chunk: rounds per compiled call.
+    """
+    schedule = dataclasses.replace(problem.schedule, horizon=rounds)
+    agent = linear.make(problem.spec)
+    plan = rollout.make_plan(rounds, 1, max(1, rounds // 1000), min(chunk, rounds))
+    seeds = rollout.make_seeds(problem.bandit, [schedule], [0], "long")
+    carry = rollout.start(agent, 1, problem.tables, seeds)
+    options = {"trace": True}
+    step: Any = None
+    pairs, order = [], []
+    for number in range(plan.chunks):
+        part = rollout.make_rounds(plan, [schedule], [0], seeds.keys, number)
+        args = (problem.tables, seeds, carry, part)
+        if step is None:
+            step = rollout.advance.lower(agent, plan, *args, **options).compile(compiler_options())
+        carry, _, trace = step(*args)
+        length = min(plan.chunk_rounds, rounds - number * plan.chunk_rounds)
+        query = np.asarray(part.tape.query[0, :length], np.int64)
+        pairs.append(query * problem.spec.arms + np.asarray(trace.action[0, :length]))
+        order.append(np.asarray(trace.reward[0, :length], np.float64))
+    state = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), carry.state)
+    return _compare(linear, problem, state, np.concatenate(pairs), np.concatenate(order))
+
+
+def _compare(linear: Linear, problem: Problem, state: Any, pair: Array, reward: Array) -> Errors:
+    """`pair` is query * K + arm of every round."""
+    arms, contexts = problem.spec.arms, problem.bandit.context
+    queries = len(contexts)
+    now, arm = np.arange(len(pair)), pair % arms
+    disjoint = linear.fusion == "disjoint"
+    last = np.full(arms, len(pair) - 1)
+    if disjoint:  # an arm is brought up to date when it is played
+        np.maximum.at(last := np.zeros(arms, np.int64), arm, now)
+    weight = linear.discount ** (last[arm] - now).astype(np.float64)
+    weights = np.bincount(pair, weight, queries * arms).reshape(queries, arms)
+    moments = np.bincount(pair, weight * reward, queries * arms).reshape(queries, arms)
+
+    errors = []
+    if disjoint:
+        belief = state.belief
+        for k in range(arms):
+            errors.append(_errors(belief.root[k], belief.mean[k], contexts, weights[:, k], moments[:, k]))
+    else:
+        phi = np.asarray(joint_rows(fuse(problem.spec, linear.fusion), jnp.asarray(contexts)))
+        errors.append(_errors(state.root, state.mean, phi, weights.ravel(), moments.ravel()))
+    return Errors(*(float(worst) for worst in np.max(np.array(errors), axis=0)))
+
+
+def _errors(root: Array, mean: Array, rows: Array, weight: Array, moment: Array) -> Errors:
+    """One model against its closed form; rows (n, d) float32 with the weight and weighted rewards of each."""
+    x = rows.astype(np.float64)
+    precision = RIDGE * np.eye(x.shape[1]) + x.T @ (weight[:, None] * x)
+    covariance, exact = np.linalg.inv(precision), np.linalg.solve(precision, x.T @ moment)
+    own = np.linalg.inv(root.T @ root)
+    deviation = np.linalg.norm(x @ root.T, axis=1) / np.sqrt(np.einsum("nd,de,ne->n", x, covariance, x))
+    scale = np.sqrt(np.mean((x @ exact) ** 2)) or 1.0
+    return Errors(
+        float(np.linalg.norm(own - precision) / np.linalg.norm(precision)),
+        float(np.abs(deviation - 1).max()),
+        float(np.abs(x @ (mean - exact)).max() / scale),
+    )
+
+
+def peak_memory(rounds: int) -> int:
+    """Peak resident set size, in KiB, of a process that plays `MEMORY` for so many rounds (POSIX)."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "long.toml")
+        config.write_text(MEMORY.format(rounds=rounds), encoding="utf-8")
+        code = (
+            "import resource, sys; from experiments.__main__ import main;"
+            "status = main(['run', sys.argv[1], '--out', sys.argv[2], '--workers', '1']);"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(config), str(Path(folder, "out"))],
+            check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    return int(done.stdout.split()[-1])
+
+
+def command(rounds: int, path: Path | None) -> int:
+    """`speed --long`: measures and prints memory and numerics, and writes JSON if a path is given."""
+    console = Console()
+    backend.configure()
+    short, long = peak_memory(SHORT), peak_memory(rounds)
+    console.print(
+        f"peak memory: {short / 1024:,.0f} MiB after {SHORT:,} rounds, {long / 1024:,.0f} MiB after {rounds:,}: "
+        f"{long / short - 1:+.1%}\n\ngreatest relative errors of float32 against float64 after {rounds:,} rounds",
+        highlight=False,
+    )
+    problem = make_problem(ARMS, DIM)
+    errors = {}
+    for name, linear in AGENTS.items():
+        found = errors[name] = numerics(linear, problem, rounds)
+        console.print(
+            f"{name:45} precision {found.precision:.1e}  deviation {found.deviation:.1e}  mean {found.mean:.1e}",
+            highlight=False,
+        )
+    if path is not None:
+        memory = {"short_rounds": SHORT, "short_kib": short, "rounds": rounds, "kib": long}
+        write_json(path, {"peak_memory": memory, "errors": {name: e._asdict() for name, e in errors.items()}})
+    return 0
