@@ -8,7 +8,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from experiments import store
-from experiments.config import AgentConfig, ConfigError, load_config, parse_config
+from experiments.config import AgentConfig, Config, ConfigError, load_config, parse_config
 from experiments.results import Cell
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if not runner.executor.first:
         console.print("all work units are whole; the first process writes tables and report")
         return 0
-    store.write_runs(root, cells)
-    write_outputs(root, cells, console)
+    write_outputs(root, config, cells, console)
     timings = store.read_json(root / "timings.json")
     console.print(
         f"{timings['total_run_seconds']:.1f} s in all, with {timings['total_compile_seconds']:.1f} s of compiling "
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def play(runner: Runner, console: Console) -> list[Cell]:
+def play(runner: Runner, console: Console) -> list[Any]:
     """Plays what is missing behind a progress bar; Ctrl-C says what is kept and ends the process."""
     from experiments.runner import Progress as Hooks
 
@@ -69,8 +68,9 @@ def play(runner: Runner, console: Console) -> list[Cell]:
     for unit in damaged:
         console.print(f"[yellow]damaged, computed again:[/] {runner.store.root / unit.path}", highlight=False)
     console.print(
-        f"[bold]{config.name}[/]: {len(config.agents)} agents × {len(runner.games)} cells × {config.seeds} seeds × "
-        f"{config.rounds:,} rounds",
+        f"[bold]{config.name}[/]: {len(config.agents)} agents × {len(runner.games)} cells × "
+        + (f"{len(config.swept)} preferences × " if config.sweeps else "")
+        + f"{config.seeds} seeds × {config.rounds:,} rounds",
         highlight=False,
     )
     columns = (
@@ -107,9 +107,15 @@ def play(runner: Runner, console: Console) -> list[Cell]:
 
 
 def report(root: Path) -> int:
-    """`report DIR`: tables and report once more, from `runs.npz`, `references.json` and `manifest.json`."""
+    """`report DIR`: tables and report once more, from what is stored (of a sweep: the units and the world's tables)."""
     console = Console()
-    write_outputs(root, store.read_runs(root), console)
+    config = parse_config(store.read_json(root / "manifest.json")["config"], f"{root / 'manifest.json'}: config")
+    if config.sweeps:
+        from experiments.runner import Runner
+
+        write_outputs(root, config, Runner(config, root).collect(), console)
+    else:
+        write_tables(root, store.read_runs(root), console)
     console.print(f"report: [bold]{root / 'report.html'}[/]", highlight=False)
     return 0
 
@@ -138,8 +144,19 @@ def show_list() -> int:
     return 0
 
 
-def write_outputs(root: Path, cells: list[Cell], console: Console) -> None:
-    """Tables and report of a run directory, and a ranked table per cell on the console."""
+def write_outputs(root: Path, config: Config, cells: list[Any], console: Console) -> None:
+    """All that a run directory holds besides its units: numbers, tables and report."""
+    if config.sweeps:
+        from experiments.sweeps import report as sweep_report
+
+        sweep_report.write(root, config, cells)
+    else:
+        store.write_runs(root, cells)
+        write_tables(root, cells, console)
+
+
+def write_tables(root: Path, cells: list[Cell], console: Console) -> None:
+    """Tables and report of a comparison, and a ranked table per cell on the console."""
     from experiments import tables
     from experiments.analysis import analyse
     from experiments.report import write_report

@@ -165,7 +165,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             tape of every agent.
         worlds, scenarios, preferences, agents: the parts, each name once.
         sweeps: instead of scenarios and preferences: all their preferences are played as one program (per world and
-            agent), every pass over one common set of questions, which the pilot of the first seed leaves.
+            agent), each on the same questions, those that the pilot leaves; the pilot is the same for all seeds.
     """
 
     name: Name

@@ -17,7 +17,7 @@ from experiments.config import Config
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell
 from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
-from experiments.sweeps.game import SweepCell
+from experiments.sweeps.measures import Sweep
 
 __all__ = ["Executor", "InterruptedRunError", "Progress", "Runner", "Threads", "groups"]
 
@@ -164,15 +164,14 @@ class Runner:
         return cells
 
     def collect(self) -> list[Any]:
-        """All cells from the unit files (of a sweep: `SweepCell`), with their references."""
+        """All cells from the unit files (of a sweep: `Sweep`), with their references."""
         from experiments.references import references
 
         player, cells = self.player, []
         names = [part.name for part in self.config.agents]
         if self.config.sweeps:
             return [
-                SweepCell(game(), player.seeds, gather(self.store, key, names, player.blocks))
-                for key, game in self.games
+                Sweep(game(), player.seeds, gather(self.store, key, names, player.blocks)) for key, game in self.games
             ]
         for key, game in self.games:
             made = game()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,14 @@ LEVEL = 0.95
 SEEDS, QUERIES = 0, 1
 """Streams of random multiplicities: seeds and queries are resampled independently."""
 _BATCH = 1 << 22
+
+
+class Estimate(NamedTuple):
+    """A value and its 95% interval (NaN where nothing can be resampled)."""
+
+    value: float
+    low: float
+    high: float
 
 
 @cache

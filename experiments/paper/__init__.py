@@ -1,126 +1,113 @@
-"""`python -m experiments paper`: the whole protocol of UniScale, and one report of what was published beside ours."""
+"""`python -m experiments paper`: the protocols of papers, each with one report of what was published beside ours."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 
-from experiments import commands, store
+from experiments import commands
 from experiments.config import Config, ConfigError, load_config
-from experiments.paper import rows
-from experiments.paper.claims import Finding, evaluate, load_claims
-from experiments.paper.page import page
-from experiments.results import Cell
-from experiments.tables import to_csv
+from experiments.paper import latency, uniscale
+from experiments.paper.claims import Finding, claims_csv, counts, evaluate, load_claims
+from experiments.paper.page import index
+from experiments.paper.protocol import Protocol
 from uis_env.outcomes import atomic_write
 
-CONFIGS = (
-    *("uniscale_main", "uniscale_subspaces", "uniscale_ablations", "uniscale_early_exit"),
-    *("uniscale_drift_cost", "uniscale_drift_quality", "uniscale_horizons"),
-    *("uniscale_livecodebench", "uniscale_recorded"),
-)
-"""The configs of the protocol, in the order of the report."""
-HORIZONS = "uniscale_horizons"
+PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (uniscale.PROTOCOL, latency.PROTOCOL)}
+"""Every protocol by name."""
 
 
-def command(out: Path, seeds: int | None = None, workers: int | None = None, only: Sequence[str] = ()) -> int:
-    """Runs every config (what is whole already is kept) and writes the report.
+def command(
+    names: Sequence[str],
+    out: Path,
+    seeds: int | None = None,
+    workers: int | None = None,
+    only: Sequence[str] = (),
+) -> int:
+    """Runs the configs of some protocols (what is whole already is kept) and writes their reports, and an index.
 
     Args:
-        out: folder; a run directory per config, and the report beside them.
+        names: of protocols; empty takes all.
+        out: folder; one per protocol in it, with a run directory per config and the report beside them.
         seeds: instead of each config's own number.
         workers: threads; None takes one per core.
         only: names of configs; empty takes all.
 
     Raises:
-        ConfigError: if a name is not one of the configs.
+        ConfigError: if a name is not one of the protocols or of their configs.
         StoreError: if a folder holds the results of another config.
     """
-    console = Console()
-    unknown = set(only) - set(CONFIGS)
-    if unknown:
-        raise ConfigError(f"unknown config {sorted(unknown)}; expected some of {', '.join(CONFIGS)}")
+    if unknown := sorted(set(names) - set(PROTOCOLS)):
+        raise ConfigError(f"unknown protocol {unknown}; expected some of {', '.join(PROTOCOLS)}")
+    protocols = [one for one in PROTOCOLS.values() if not names or one.name in names]
+    configs = [config for one in protocols for config in one.configs]
+    if unknown := sorted(set(only) - set(configs)):
+        raise ConfigError(f"unknown config {unknown}; expected some of {', '.join(configs)}")
     from experiments import backend
 
     backend.configure()
-    cells: dict[str, list[Cell]] = {}
+    console = Console()
+    entries = []
+    for one in protocols:
+        chosen = [name for name in one.configs if not only or name in only]
+        if chosen:
+            findings = play(one, chosen, out / one.name, seeds, workers, console)
+            entries.append((one.name, one.title, one.told, findings))
+    atomic_write(out / "report.html", index(entries).encode())
+    console.print(f"all of it: [bold]{out / 'report.html'}[/]", highlight=False)
+    return 0
+
+
+def play(
+    protocol: Protocol, chosen: Sequence[str], out: Path, seeds: int | None, workers: int | None, console: Console
+) -> list[Finding[Any]]:
+    """Runs some configs of a protocol and writes its files below `out`."""
+    cells: dict[str, Any] = {}
     configs: dict[str, Config] = {}
     skipped: dict[str, str] = {}
-    for name in [name for name in CONFIGS if not only or name in only]:
+    for name in chosen:
         config = load_config(commands.CONFIGS / f"{name}.toml")
         if seeds is not None:
             config = msgspec.structs.replace(config, seeds=seeds)
-        missing = _missing(config)
-        if missing:
+        if missing := _missing(config):
             skipped[name] = missing
             console.print(f"[yellow]{name} is left out:[/] {missing}", highlight=False)
             continue
         begin = time.perf_counter()
         configs[name], cells[name] = config, _run(config, out / name, workers, console)
         console.print(f"{name}: {time.perf_counter() - begin:.0f} s", highlight=False)
-    findings = write(out, cells, configs, skipped)
-    compared = [finding.verdict for finding in findings if finding.claim.other is not None]
-    told = ", ".join(f"{compared.count(verdict)} {verdict}" for verdict in ("yes", "sign only", "open", "no"))
-    console.print(f"{len(compared)} published comparisons: {told}", highlight=False)
+    findings = write(protocol, out, cells, configs, skipped)
+    console.print(f"{protocol.title}: {counts(findings)}", highlight=False)
     console.print(f"report: [bold]{out / 'report.html'}[/]", highlight=False)
-    return 0
+    return findings
 
 
 def write(
-    out: Path, cells: Mapping[str, Sequence[Cell]], configs: Mapping[str, Config], skipped: Mapping[str, str]
-) -> list[Finding]:
-    """Writes report.html, claims.csv, agents.csv, recovery.csv and horizons.csv, each atomically."""
-    findings = evaluate(load_claims(), cells)
-    agents = [row for name, own in cells.items() for row in rows.agent_rows(name, own)]
-    recoveries = [row for name, own in cells.items() for row in rows.recovery_rows(name, own)]
-    horizons = list(rows.horizon_rows(cells.get(HORIZONS, ())))
-    text = page(findings, cells, configs, agents, recoveries, horizons, skipped)
-    files = {
-        "report.html": text,
-        "claims.csv": claims_csv(findings),
-        "agents.csv": to_csv(rows.AgentRow._fields, agents),
-        "recovery.csv": to_csv(rows.RecoveryRow._fields, recoveries),
-        "horizons.csv": to_csv(rows.HorizonRow._fields, horizons),
-    }
+    protocol: Protocol,
+    out: Path,
+    cells: Mapping[str, Any],
+    configs: Mapping[str, Config],
+    skipped: Mapping[str, str],
+) -> list[Finding[Any]]:
+    """Writes claims.csv and the protocol's own files, each atomically."""
+    findings = evaluate(load_claims(protocol.claims, protocol.claim), cells, protocol.find)
+    files = {"claims.csv": claims_csv(findings), **protocol.files(findings, cells, configs, skipped)}
     for name, content in files.items():
         atomic_write(out / name, content.encode())
     return findings
 
 
-def claims_csv(findings: Iterable[Finding]) -> str:
-    """One line per claim and world: published, ours with its interval, verdict; for all seeds and for few."""
-    header = (
-        *("section", "claim", "config", "world", "simulated", "preference", "scenario", "agent", "other", "metric"),
-        *("compare", "published", "expect", "seeds", "ours", "lo", "hi", "agrees"),
-        *("ours_5", "lo_5", "hi_5", "agrees_5", "why"),
-    )
-    nothing = float("nan")
-    return to_csv(
-        header,
-        (
-            (
-                *(f.section.title, f.claim.text, f.section.config, f.world, int(f.simulated), f.claim.preference),
-                *(f.claim.scenario, f.claim.agent, f.claim.other or "", f.claim.metric),
-                f.claim.compare if f.claim.other else "",
-                nothing if f.claim.published is None else float(f.claim.published),
-                *(f.claim.expect or "", f.seeds, *f.ours, f.verdict, *f.few, f.few_verdict, f.claim.why),
-            )
-            for f in findings
-        ),
-    )
-
-
-def _run(config: Config, root: Path, workers: int | None, console: Console) -> list[Cell]:
+def _run(config: Config, root: Path, workers: int | None, console: Console) -> list[Any]:
     """Plays one config and writes its own tables and report."""
     from experiments.runner import Runner
 
     cells = commands.play(Runner(config, root, workers=workers), console)
-    store.write_runs(root, cells)
-    commands.write_outputs(root, cells, Console(quiet=True))
+    commands.write_outputs(root, config, cells, Console(quiet=True))
     return cells
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from agents.rollout import Tables, make_tables
 from agents.sweep import SweepPlan
 from experiments.cells import PILOT, load_world
 from experiments.config import WEIGHTS, Config, ConfigError, PreferenceConfig, WorldConfig
-from experiments.results import CellKey, SweepRuns
+from experiments.results import CellKey
 from uis_env.bandit import Reward, tabulate
 from uis_env.outcomes import World
 from uis_env.scenarios import preference_mix
@@ -34,9 +34,9 @@ class SweepGame:
         world: what is played.
         preferences: P of them.
         tables: of a bandit with the preferences as its phases.
-        questions: (n,) int32, what every seed asks in every pass.
+        questions: (n,) int32, what every seed asks, each once.
         training: (m,) int32, the queries of the pilot and of rehearsals; none without a pilot.
-        schedule: passes over the questions.
+        schedule: one pass over the questions.
     """
 
     key: CellKey
@@ -70,15 +70,6 @@ class SweepGame:
         return self.tape(seeds), self.pilot(seeds) if given else None, before
 
 
-@dataclass(frozen=True, eq=False)
-class SweepCell:
-    """What was played of a sweep on one world: the runs of every agent, by name, for (S,) seeds."""
-
-    game: SweepGame
-    seeds: Array
-    agents: Mapping[str, SweepRuns]
-
-
 def make_sweep(config: Config, part: WorldConfig) -> SweepGame:
     """Tabulates the sweep on one world.
 
@@ -97,12 +88,15 @@ def make_sweep(config: Config, part: WorldConfig) -> SweepGame:
     if config.pilot >= queries:
         raise ConfigError(f"pilot: {config.pilot} queries of {queries} would leave none to play in {part.name}")
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence((config.first_seed, 0, PILOT))))
-    training = np.sort(random.choice(queries, size=config.pilot, replace=False)).astype(np.int32)
+    shuffled = random.permutation(queries)
+    # Every so-many-th of the queries by rising mean quality of their arms: both parts are equally hard.
+    ordered = shuffled[world.expected.quality.mean(axis=1)[shuffled].argsort(kind="stable")]
+    training = np.sort(ordered[np.arange(config.pilot) * queries // max(config.pilot, 1)]).astype(np.int32)
     questions = np.setdiff1d(np.arange(queries, dtype=np.int32), training)
-    if config.rounds % len(questions):
+    if config.rounds != len(questions):
         raise ConfigError(
-            f"rounds: {config.rounds} are not whole passes over the {len(questions)} questions that the pilot leaves "
-            f"in {part.name}: every question counts as often"
+            f"rounds: {config.rounds}, expected {len(questions)} in {part.name}: every seed asks each question that "
+            "the pilot leaves once"
         )
     schedule = Schedule(config.rounds, world.channels.quality.shape[1], (Stretch(0, 0, questions),))
     key = CellKey(part.name, "stationary", "sweep")

@@ -8,18 +8,11 @@ import numpy as np
 
 from experiments import statistics
 from experiments.results import Array, Cell
+from experiments.statistics import Estimate
 
 METRICS = ("reward", "accuracy", "cost", "regret")
 """What is measured: per round, accuracy as a share; `regret` alone is a sum over the window."""
 CURVE = {"reward": "reward", "accuracy": "quality", "cost": "cost", "regret": "regret"}
-
-
-class Estimate(NamedTuple):
-    """A value and its 95% interval over seeds (NaN with one seed)."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Window(NamedTuple):

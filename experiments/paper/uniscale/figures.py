@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from experiments import statistics
 from experiments.analysis import BEST_FIXED, ORACLE, REFERENCES
-from experiments.paper import measures
-from experiments.paper.charts import Line, chart
-from experiments.paper.claims import WARMUP
-from experiments.paper.measures import Window
+from experiments.charts import Line, chart
+from experiments.html import Figure
+from experiments.paper.uniscale import measures
+from experiments.paper.uniscale.claims import WARMUP
+from experiments.paper.uniscale.measures import Window
 from experiments.results import Array, Cell
 
 TRAIL = 3
 """Curve bins that are averaged in a curve of reward over time."""
 MOST = 10
 """Most lines of a chart."""
-
-
-class Figure(NamedTuple):
-    """A chart with its title and what it shows."""
-
-    title: str
-    svg: str
-    caption: str
 
 
 def regret(cell: Cell) -> Figure:

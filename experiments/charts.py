@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -15,13 +15,14 @@ COLOURS = 10
 
 
 class Line(NamedTuple):
-    """A line of n points, with a band if it has one; NaN points are left out."""
+    """A line of n points, with a band if it has one; NaN points are left out. `joined=False`: dots with whiskers."""
 
     name: str
     x: Array
     y: Array
     low: Array | None = None
     high: Array | None = None
+    joined: bool = True
 
 
 def chart(
@@ -61,7 +62,7 @@ def chart(
 
     parts = []
     for tick in log_ticks(min(xs), max(xs)) if log_x else ticks(low_x, high_x):
-        if low_x <= (math.log(tick) if log_x else tick) <= high_x:
+        if low_x - 1e-9 <= (math.log(tick) if log_x else tick) <= high_x + 1e-9:
             parts.append(_rule(to_x(tick), to_x(tick), TOP, HEIGHT - BOTTOM, "grid"))
             parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 15, number(tick), "tick", "middle"))
     for tick in y_ticks:
@@ -73,6 +74,9 @@ def chart(
         parts.append(_text(to_x(x) + 3, TOP + 10, word, "note", "start"))
     for i, line in enumerate(lines):
         colour = f"var(--c{i % COLOURS})"
+        if not line.joined:
+            parts += _dots(line, colour, to_x, to_y)
+            continue
         if line.low is not None and line.high is not None:
             edge = [*zip(line.x, line.high, strict=True), *reversed(list(zip(line.x, line.low, strict=True)))]
             points = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in edge if math.isfinite(y))
@@ -83,18 +87,100 @@ def chart(
         if dots and kept:
             x, y = kept[-1]
             parts.append(f'<circle cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="4" fill="{colour}"/>')
+    return _framed(parts, x_label, y_label, [line.name for line in lines])
+
+
+def stacked(x: Array, shares: Sequence[tuple[str, Array]], x_label: str, y_label: str) -> str:
+    """Shares of a whole as areas above each other, over a logarithmic x axis.
+
+    Args:
+        x: (n,) positive, rising.
+        shares: (n,) each, from the bottom up, summing to one.
+        x_label: what the x axis shows.
+        y_label: what the y axis shows.
+    """
+    low_x, high_x = math.log(x[0]), math.log(x[-1])
+
+    def to_x(value: float) -> float:
+        return LEFT + (math.log(value) - low_x) / ((high_x - low_x) or 1.0) * (WIDTH - LEFT - RIGHT)
+
+    def to_y(value: float) -> float:
+        return HEIGHT - BOTTOM - value * (HEIGHT - TOP - BOTTOM)
+
+    parts, floor = [], [0.0] * len(x)
+    for i, (_, share) in enumerate(shares):
+        top = [a + float(b) for a, b in zip(floor, share, strict=True)]
+        edge = [*zip(x, top, strict=True), *reversed(list(zip(x, floor, strict=True)))]
+        points = " ".join(f"{to_x(a):.1f},{to_y(b):.1f}" for a, b in edge)
+        parts.append(f'<polygon points="{points}" fill="{_shade(i, len(shares))}"/>')
+        floor = top
+    for tick in log_ticks(float(x[0]), float(x[-1])):
+        parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 15, number(tick), "tick", "middle"))
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(_text(LEFT - 6, to_y(tick) + 4, f"{tick:.0%}", "tick", "end"))
+    colours = [_shade(i, len(shares)) for i in range(len(shares))]
+    return _framed(parts, x_label, y_label, [name for name, _ in shares], colours)
+
+
+def bars(groups: Sequence[tuple[str, Sequence[float]]], series: Sequence[str], y_label: str) -> str:
+    """Bars side by side in groups, from zero.
+
+    Args:
+        groups: label and one value per series; at least one group.
+        series: what the bars of a group are.
+        y_label: what the y axis shows.
+    """
+    y_ticks = ticks(0.0, max(value for _, values in groups for value in values))
+    slot = (WIDTH - LEFT - RIGHT) / len(groups)
+    width = 0.8 * slot / len(series)
+
+    def to_y(value: float) -> float:
+        return HEIGHT - BOTTOM - value / y_ticks[-1] * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for tick in y_ticks:
+        parts.append(_rule(LEFT, WIDTH - RIGHT, to_y(tick), to_y(tick), "axis" if tick == 0 else "grid"))
+        parts.append(_text(LEFT - 6, to_y(tick) + 4, number(tick), "tick", "end"))
+    for g, (label, values) in enumerate(groups):
+        left = LEFT + g * slot
+        parts.append(_text(left + slot / 2, HEIGHT - BOTTOM + 15, label, "tick", "middle"))
+        for i, value in enumerate(values):
+            x, y = left + 0.1 * slot + i * width, to_y(value)
+            size = f'width="{width - 1:.1f}" height="{HEIGHT - BOTTOM - y:.1f}"'
+            parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="var(--c{i % COLOURS})"/>')
+    return _framed(parts, "", y_label, series)
+
+
+def _framed(
+    parts: list[str], x_label: str, y_label: str, names: Sequence[str], colours: Sequence[str] | None = None
+) -> str:
+    """The SVG of drawn parts with the labels of its axes, and the legend below it."""
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_label, "note", "middle"))
     side = f'transform="rotate(-90 13 {HEIGHT / 2:g})"'
     parts.append(f'<text x="13" y="{HEIGHT / 2:g}" class="note" text-anchor="middle" {side}>{escape(y_label)}</text>')
+    colours = colours or [f"var(--c{i % COLOURS})" for i in range(len(names))]
     legend = "".join(
-        f'<span><i style="border-color:var(--c{i % COLOURS})"></i>{escape(line.name)}</span>'
-        for i, line in enumerate(lines)
+        f'<span><i style="border-color:{colour}"></i>{escape(name)}</span>'
+        for name, colour in zip(names, colours, strict=True)
     )
-    title = escape(f"{y_label} against {x_label}")
+    title = escape(f"{y_label} against {x_label}" if x_label else y_label)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg>\n'
         f'<div class="legend">{legend}</div>'
     )
+
+
+def _dots(line: Line, colour: str, to_x: Callable[[float], float], to_y: Callable[[float], float]) -> Iterator[str]:
+    for i, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
+        if line.low is not None and line.high is not None:
+            ends = f'y1="{to_y(line.low[i]):.1f}" y2="{to_y(line.high[i]):.1f}"'
+            yield f'<line x1="{to_x(x):.1f}" x2="{to_x(x):.1f}" {ends} stroke="{colour}" opacity=".35"/>'
+        yield f'<circle cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="3.2" fill="{colour}"/>'
+
+
+def _shade(i: int, count: int) -> str:
+    """Colours of an ordered scale, light to dark."""
+    return f"var(--s{round(i * 8 / max(count - 1, 1))})"
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -109,9 +195,11 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten in [low, high]."""
+    """1, 2 and 5 times powers of ten in [low, high]; over more than three decades the powers alone."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [size * 10.0**power for power in powers for size in (1, 2, 5) if low <= size * 10.0**power <= high]
+    sizes = (1,) if high > 1000 * low else (1, 2, 5)
+    inside = (low * (1 - 1e-9), high * (1 + 1e-9))
+    return [size * 10.0**power for power in powers for size in sizes if inside[0] <= size * 10.0**power <= inside[1]]
 
 
 def number(value: float) -> str:

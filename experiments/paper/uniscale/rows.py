@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis import BEST_FIXED
-from experiments.paper import measures
-from experiments.paper.claims import WARMUP
-from experiments.paper.measures import Window
+from experiments.paper.uniscale import measures
+from experiments.paper.uniscale.claims import WARMUP
+from experiments.paper.uniscale.measures import Window
 from experiments.results import Cell
 
 OWN = "uniscale"

@@ -11,13 +11,20 @@ import pytest
 
 from experiments import paper, statistics
 from experiments.config import ConfigError, load_config, parse_config
-from experiments.paper import measures
-from experiments.paper.charts import Line, chart, log_ticks, ticks
-from experiments.paper.claims import CLAIMS, Claim, Section, evaluate, judge, load_claims
-from experiments.paper.measures import Estimate, Window
+from experiments.paper import uniscale
+from experiments.paper.claims import Section, evaluate, judge
+from experiments.paper.claims import load_claims as load
+from experiments.paper.uniscale import PROTOCOL, measures
+from experiments.paper.uniscale.claims import CLAIMS, Claim, find
+from experiments.paper.uniscale.measures import Window
 from experiments.results import AgentRuns
+from experiments.statistics import Estimate
 
-FOLDER = Path(__file__).parents[2] / "paper_configs"
+FOLDER = Path(__file__).parents[3] / "paper_configs"
+
+
+def load_claims(path: Path = CLAIMS):
+    return load(path, Claim)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,7 @@ def with_regret(cell, curves):
 def test_every_claim_is_about_an_agent_in_a_cell_of_its_config():
     for section in load_claims():
         config = load_config(FOLDER / f"{section.config}.toml")
-        assert config.name in paper.CONFIGS
+        assert config.name in PROTOCOL.configs
         worlds, agents = ({part.name for part in parts} for parts in (config.worlds, config.agents))
         assert set(section.worlds) <= worlds
         for claim in section.claims:
@@ -69,7 +76,7 @@ def test_published_comparisons_are_those_of_the_published_values():
 def test_protocol_is_the_papers():
     main = load_config(FOLDER / "uniscale_main.toml")
     assert (main.rounds, main.rounds // main.bins) == (210, 10)
-    for name in paper.CONFIGS:
+    for name in PROTOCOL.configs:
         config = load_config(FOLDER / f"{name}.toml")
         assert config.name == name
         learners = [agent for agent in config.agents if agent.what not in ("oracle", "best_fixed", "random")]
@@ -171,7 +178,7 @@ def test_claims_are_evaluated_on_the_runs(own_cell):
     )
     section = Section(title="t", config="run", worlds=("Tiny",), claims=claims)
     missing = Section(title="t", config="not run", claims=claims)
-    reward, cost, accuracy, regret = evaluate([section, missing], {"run": [own_cell]})
+    reward, cost, accuracy, regret = evaluate([section, missing], {"run": [own_cell]}, find)
     mine, other = own_cell.agents["uniscale"].curves, own_cell.agents["knn"].curves
     gained = (mine["reward"][:, 5:] - other["reward"][:, 5:]).sum(axis=1, dtype=float) / 160
     assert reward.ours.value == pytest.approx(gained.mean())
@@ -183,9 +190,9 @@ def test_claims_are_evaluated_on_the_runs(own_cell):
     assert all(finding.simulated and finding.verdict for finding in (reward, cost, accuracy, regret))
     with pytest.raises(ConfigError, match="claim 'more': run has no agent 'nobody'"):
         evaluate([Section(title="t", config="run", worlds=("Tiny",), claims=(
-            Claim(**{**COMPARED, "agent": "nobody"}, expect="above"),))], {"run": [own_cell]})  # fmt: skip
+            Claim(**{**COMPARED, "agent": "nobody"}, expect="above"),))], {"run": [own_cell]}, find)  # fmt: skip
     with pytest.raises(ConfigError, match="claim 'more': run has no cell 'Mars · stationary · plain'"):
-        evaluate([Section(title="t", config="run", worlds=("Mars",), claims=claims)], {"run": [own_cell]})
+        evaluate([Section(title="t", config="run", worlds=("Mars",), claims=claims)], {"run": [own_cell]}, find)
 
 
 @pytest.mark.parametrize(
@@ -214,21 +221,23 @@ def table(text):
 
 
 def test_files_hold_every_claim_agent_and_drift(own_cell, drifting, tmp_path, monkeypatch):
-    monkeypatch.setattr(paper, "HORIZONS", "horizons")
+    monkeypatch.setattr(uniscale, "HORIZONS", "horizons")
     claims = tmp_path / "claims.toml"
     line = '{ text = "a <b> claim", preference = "plain", agent = "uniscale", other = "knn", metric = "reward", '
     claims.write_text(
         f'[[sections]]\ntitle = "Main"\nconfig = "uniscale_main"\nworlds = ["Tiny"]\n'
         f'claims = [{line}published = -0.5, why = "it is tiny" }}]\n'
     )
-    monkeypatch.setattr(paper, "load_claims", lambda: load_claims(claims))
+    protocol = PROTOCOL._replace(claims=claims)
     config = parse_config(
         {"name": "any", "rounds": 210, "seeds": 6, "worlds": [{"name": "Tiny"}], "preferences": [{"name": "plain"}],
          "agents": [{"name": "random"}]},
         "test",
     )  # fmt: skip
     cells = {"uniscale_main": [own_cell], "drift": [drifting], "horizons": [own_cell]}
-    findings = paper.write(tmp_path, cells, dict.fromkeys(cells, config), {"uniscale_livecodebench": "no data"})
+    findings = paper.write(
+        protocol, tmp_path, cells, dict.fromkeys(cells, config), {"uniscale_livecodebench": "no data"}
+    )
     (claim,) = table((tmp_path / "claims.csv").read_text())
     assert claim["agrees"] == findings[0].verdict == "no"
     assert float(claim["ours"]) == pytest.approx(findings[0].ours.value, rel=1e-4)
@@ -254,28 +263,6 @@ def test_files_hold_every_claim_agent_and_drift(own_cell, drifting, tmp_path, mo
     assert text.count("<svg") == 5
 
 
-def test_charts_draw_what_they_are_given():
-    x = np.array([1.0, 10.0, 100.0])
-    svg = chart([Line("a & b", x, x, x - 1, x + 1)], "rounds", "regret", log_x=True, marks=[(10, "change")], dots=True)
-    points = re.search(r'<polyline points="([^"]+)"', svg).group(1).split()
-    across, up = np.array([point.split(",") for point in points], float).T
-    assert across[1] - across[0] == pytest.approx(across[2] - across[1], abs=0.11)
-    assert (up[2] - up[0]) / (up[1] - up[0]) == pytest.approx(99 / 9, rel=0.05)
-    assert "a &amp; b" in svg and "change" in svg and "<circle" in svg
-    gap = chart([Line("a", x, np.array([1.0, np.nan, 2.0]))], "rounds", "regret")
-    assert "nan" not in gap
-    with pytest.raises(ValueError, match="nothing to draw in the chart of regret"):
-        chart([Line("a", x, np.full(3, np.nan))], "rounds", "regret")
-
-
-@pytest.mark.parametrize("ends", [(0, 1), (-3.2, 7.9), (0.001, 0.0012), (5, 5), (-1e5, 1e6)])
-def test_ticks_are_few_round_numbers_that_span_the_data(ends):
-    marks = ticks(*ends)
-    assert 1 <= len(marks) <= 9
-    assert marks[0] <= ends[0] + 1e-12 and marks[-1] >= ends[1] - 1e-12
-    assert log_ticks(1, 100) == [1, 2, 5, 10, 20, 50, 100]
-
-
 def test_the_command_plays_what_it_is_asked_and_says_what_it_leaves_out(tmp_path, monkeypatch, capsys):
     """A small world through the real runner: claims of configs that are not run are left out."""
     (tmp_path / "uniscale_main.toml").write_text(
@@ -295,20 +282,24 @@ agents = [{ name = "best_fixed" }, { name = "oracle" }, { name = "random" }, { n
     claims = tmp_path / "claims.toml"
     line = '{ text = "c", preference = "cost-sensitive", agent = "oracle", other = "random", metric = "reward", '
     claims.write_text(f'[[sections]]\ntitle = "t"\nconfig = "uniscale_main"\nclaims = [{line}expect = "above" }}]\n')
-    monkeypatch.setattr(paper, "load_claims", lambda: load_claims(claims))
+    monkeypatch.setattr(paper, "PROTOCOLS", {"uniscale": PROTOCOL._replace(claims=claims)})
     monkeypatch.setattr(paper.commands, "CONFIGS", tmp_path)
     monkeypatch.delenv("UIS_DATA", raising=False)
     out = tmp_path / "out"
-    assert paper.command(out, seeds=3, workers=1, only=["uniscale_main", "uniscale_livecodebench"]) == 0
+    assert paper.command(["uniscale"], out, seeds=3, workers=1, only=["uniscale_main", "uniscale_livecodebench"]) == 0
     said = capsys.readouterr().out
     assert "uniscale_livecodebench is left out" in said
     assert "2 published comparisons: 2 yes" in said
+    assert "UniScale" in (out / "report.html").read_text()
+    out = out / "uniscale"
     rows = table((out / "agents.csv").read_text())
     assert {row["agent"] for row in rows} == {"best_fixed", "oracle", "random", "uniscale"}
     assert {row["seeds"] for row in rows} == {"3"}
     assert (out / "uniscale_main" / "report.html").exists()
     with pytest.raises(ConfigError, match=r"unknown config \['uniscale_nothing'\]; expected some of uniscale_main"):
-        paper.command(out, only=["uniscale_nothing"])
+        paper.command([], out, only=["uniscale_nothing"])
+    with pytest.raises(ConfigError, match=r"unknown protocol \['nobody'\]; expected some of uniscale"):
+        paper.command(["nobody"], out)
 
 
 def test_claims_file_is_at_hand():
