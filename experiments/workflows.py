@@ -226,6 +226,6 @@ def markdown(instance: Instance, rows: Sequence[Row]) -> str:
         )
     [learned] = [row for row in rows if row.policy == LEARNED]
     close = [row.policy for row in rows if row.policy not in (PLAN, LEARNED) and row.lead <= row.lead_error]
-    found = f"not above {', '.join(close)}" if close else "above every step-blind policy"
+    found = f"not above {'; '.join(close)}" if close else "above every step-blind policy"
     lines += ["", f"learned: {learned.share:.1%} ± {learned.share_error:.1%} of {plan_name}; {found}", ""]
     return "\n".join(lines)
