@@ -203,8 +203,9 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A tick: three digits, thousands apart."""
-    return f"{value:,.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}".replace("-", "−")
+    """A tick: three digits, thousands as k."""
+    told = f"{value:.3g}" if abs(value) < 10_000 else f"{value / 1000:g}k"
+    return (f"{value:,.0f}" if 1000 <= abs(value) < 10_000 else told).replace("-", "−")
 
 
 def _rule(x1: float, x2: float, y1: float, y2: float, kind: str) -> str:

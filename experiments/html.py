@@ -37,6 +37,8 @@ def document(title: str, over: str, heading: str, lead: str, body: str) -> str:
 <title>{escape(title)}</title>
 <style>
 {STYLE.read_text(encoding="utf-8")}td.text {{ text-align: left; white-space: normal; min-width: 220px; }}
+.scroll + h3, .figures + h3 {{ margin-top: 26px; }}
+@media (max-width: 620px) {{ td.text {{ min-width: 110px; }} th {{ overflow-wrap: normal; }} }}
 </style>
 </head>
 <body>

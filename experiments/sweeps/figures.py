@@ -8,7 +8,8 @@ import numpy as np
 
 from experiments.charts import Line, bars, chart, stacked
 from experiments.html import Figure
-from experiments.sweeps.measures import VALUES, Sweep, curve, kinds
+from experiments.statistics import interval
+from experiments.sweeps.measures import VALUES, Sweep, curve, kinds, units
 from experiments.sweeps.rows import arm_rows
 
 MOST = 8
@@ -28,17 +29,37 @@ def frontier(sweep: Sweep, axis: str) -> Figure:
     along = sweep.along(axis)
     for name in [*list(sweep.agents)[:MOST], "oracle"]:
         policy = sweep.policies[name]
-        mean, ends = policy.mean[along], policy.ends[:, along]
+        mean = policy.mean[along]
         order = mean[:, column].argsort()
-        band = ends[:, order, 0] if name == "probe" else (None, None)
-        lines.append(Line(name, mean[order, column], mean[order, 0], *band))
+        lines.append(Line(name, mean[order, column], mean[order, 0]))
     unit = {"tokens": "mean tokens (log)", "seconds": "mean seconds (log)"}[axis]
     other = {"tokens": "λ_T, λ_L = 0", "seconds": "λ_L, λ_T = 0"}[axis]
     return Figure(
         f"Accuracy against {axis}{_label(sweep)}",
         chart(lines, unit, "accuracy", log_x=True),
-        f"{len(sweep.game.questions)} questions; agents along {other}. Whiskers and the probe's band: 95% over "
-        "questions and seeds. The oracle knows every arm's expectation on every question.",
+        f"{len(sweep.game.questions)} questions; agents along {other}. Whiskers: 95% over questions. The oracle knows "
+        "every arm's expectation on every question.",
+    )
+
+
+def gain(sweep: Sweep, axis: str) -> Figure:
+    """Accuracy of the agents minus that of the mixtures of static configurations, at equal tokens or seconds."""
+    static = curve(sweep.static, axis)
+    lines = []
+    for i, name in enumerate(list(sweep.agents)[:MOST]):
+        policy = sweep.policies[name]
+        mine = curve(policy, axis, sweep.along(axis))
+        low, high = (max(one.x[0].min() for one in (mine, static)), min(one.x[0].max() for one in (mine, static)))
+        if not low < high:
+            continue
+        places = np.geomspace(low, high, 40)
+        difference = 100 * (mine.at(places) - static.at(places))
+        band = interval(difference[1:], units(policy)) if i == 0 else (None, None)
+        lines.append(Line(name, places, difference[0], *band))
+    return Figure(
+        f"Gain over static configurations at equal {axis}{_label(sweep)}",
+        chart(lines, f"mean {axis} (log)", "points of accuracy", log_x=True),
+        f"Against mixtures of static configurations. Band of {lines[0].name}: 95% over questions and seeds, paired.",
     )
 
 
@@ -84,6 +105,9 @@ def figures(sweep: Sweep) -> Iterator[Figure]:
     for axis in ("tokens", "seconds"):
         if len(sweep.along(axis)) > 1:
             yield frontier(sweep, axis)
+    for axis in ("tokens", "seconds"):
+        if len(sweep.along(axis)) > 1:
+            yield gain(sweep, axis)
     for by in ("method", "N"):
         for axis in ("tokens", "seconds"):
             if len(sweep.along(axis)) > 1:

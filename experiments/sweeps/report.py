@@ -98,7 +98,7 @@ def _areas(sweep: Sweep) -> str:
         kind = "" if name in sweep.agents else "reference"
         cells = "".join(
             f"<td>{html.interval(row.difference, row.difference_lo, row.difference_hi, _points_of)}</td>"
-            f'<td class="w1">{row.low:,.4g} – {row.high:,.4g}</td>'
+            f'<td class="w1">{_amount(row.low)} – {_amount(row.high)}</td>'
             for row in (own[axis] for axis in ("tokens", "seconds") if axis in own)
         )
         body.append(f'<tr class="{kind}">{html.name(name)}{cells}</tr>')
@@ -121,7 +121,7 @@ def _equals(sweep: Sweep) -> str:
             found.setdefault(row.arm, []).append(row)
     body = [
         f"<tr>{html.name(_short(sweep, arm))}"
-        + "".join(f"<td>{row.at:,.4g}</td><td>{html.interval(*row[-3:], _points_of)}</td>" for row in own)
+        + "".join(f"<td>{_amount(row.at)}</td><td>{html.interval(*row[-3:], _points_of)}</td>" for row in own)
         + "</tr>"
         for arm, own in found.items()
     ]
@@ -180,6 +180,11 @@ def _calibration(sweep: Sweep) -> str:
         return ""
     told = f"Expected calibration error on these questions, after training on {len(sweep.game.training)}: "
     return f"<p class='caption'>{escape(told + '; '.join(lines))}.</p>"
+
+
+def _amount(value: float) -> str:
+    """Tokens or seconds."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _points_of(value: float) -> str:

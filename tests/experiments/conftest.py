@@ -1,4 +1,4 @@
-"""Cells that tests share: policies that learn nothing, played on real tapes and tables in NumPy."""
+"""Cells that tests share: policies that learn nothing, played on real tapes and tables in NumPy; and a small sweep."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.config import Config, parse_config
 from experiments.references import references
 from experiments.results import PERCENTILES, AgentRuns, Cell, CellKey, concatenate
+from experiments.runner import Progress, Runner
 from uis_env.bandit import Bandit, Reward, tabulate
 from uis_env.outcomes import World
 from uis_env.scenarios import make_scenario
@@ -159,3 +161,36 @@ def cell_factory() -> Callable[..., Cell]:
 def tiny_cell(tiny_world: World) -> Cell:
     """Six agents, 12 seeds and 400 rounds on the tiny world."""
     return make_cell(tiny_world)
+
+
+SWEEP: dict[str, Any] = {
+    "name": "small",
+    "rounds": 24,
+    "seeds": 3,
+    "block": 2,
+    "pilot": 16,
+    "worlds": [{"name": "small", "kind": "LatencyAware", "options": {"queries": 40, "draws": 3, "cache": False}}],
+    "sweeps": [
+        {"tokens": {"low": 1e-6, "high": 1e-3, "points": 4}, "latency": [0.0, 0.01]},
+        {"latency": {"low": 1e-4, "high": 1e-1, "points": 4}},
+    ],
+    "agents": [
+        {"name": "arm_only", "kind": "linucb_arm_only", "abreast": 4, "pilot": False},
+        {"name": "probe", "options": {"hidden": [8], "epochs": 2, "batch": 32}, "abreast": 64},
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def sweep_config() -> Callable[..., Config]:
+    """Makes the small config, some keys set otherwise."""
+    return lambda **changes: parse_config({**SWEEP, **changes}, "small.toml")
+
+
+@pytest.fixture(scope="session")
+def small(sweep_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(run directory, runner, sweep)."""
+    root = tmp_path_factory.mktemp("sweep")
+    runner = Runner(sweep_config(), root, workers=1)
+    [sweep] = runner.run(Progress())
+    return root, runner, sweep

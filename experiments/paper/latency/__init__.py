@@ -49,7 +49,10 @@ tells of a query is our choice, and decides what an adaptive policy can gain.</p
 def _cards(findings: Sequence[Finding[Claim]], sweeps: Sequence[Sweep]) -> str:
     """Counts of verdicts, what the probe gains, and what could be gained."""
     items = [("Published comparisons", f"{counts(findings)}.", "plain")]
-    for policy, title in (("probe", "What the probe gains at equal tokens"), ("oracle", "What an oracle would gain")):
+    for policy, title in (
+        ("probe", "What the probe gains at equal tokens"),
+        ("oracle_cross_fitted", "What an oracle would gain (cross-fitted)"),
+    ):
         told = []
         for sweep in sweeps:
             rows = {row.policy: row for row in area_rows(sweep) if row.axis == "tokens"}
