@@ -142,3 +142,59 @@ def test_shipped_configs_load_and_describe_themselves(path: Path) -> None:
     assert config.name == path.stem
     assert len(config.description) > 20
     assert tomllib.loads(path.read_text())["name"] == config.name
+
+
+SWEPT = {
+    "name": "x", "rounds": 10, "seeds": 2, "worlds": [{"name": "LatencyAware"}], "agents": [{"name": "probe"}],
+}  # fmt: skip
+
+
+def test_sweeps_expand_to_named_preferences_each_once():
+    grid = {"low": 1e-3, "high": 1e-1, "points": 3}
+    config = parse_config(
+        {**SWEPT, "sweeps": [{"tokens": grid, "latency": [0, 0.01]}, {"latency": grid, "tokens": 1e-2}]}, "f"
+    )
+    names = [preference.name for preference in config.swept]
+    assert names == [
+        "tokens=0.001+latency=0", "tokens=0.001+latency=0.01", "tokens=0.01+latency=0", "tokens=0.01+latency=0.01",
+        "tokens=0.1+latency=0", "tokens=0.1+latency=0.01", "tokens=0.01+latency=0.001", "tokens=0.01+latency=0.1",
+    ]  # fmt: skip
+    assert config.swept[2].tokens == 0.01 and config.swept[2].quality == 1.0
+    again = parse_config(config.to_json(), "g")
+    assert again.swept == config.swept and again.digest == config.digest
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"tokens": -1.0}, r"sweeps\[0\].tokens: Expected `float` >= 0.0"),
+        ({"latency": float("nan")}, r"sweeps\[0\].latency: Expected `float` >= 0.0"),
+        ({"tokens": [0.0, float("nan")]}, r"sweeps\[0\].tokens\[1\]: Expected `float` >= 0.0"),
+        ({"tokens": float("inf")}, r"sweeps\[0\].tokens: Expected `float` <= "),
+        ({"tokens": [[1e-3]]}, r"sweeps\[0\].tokens\[0\]: Expected `float`, got `array`"),
+        ({"tokens": "cheap"}, r"sweeps\[0\].tokens: Expected `float \| object \| array`, got `str`"),
+        ({"tokens": {"low": 0.0, "high": 1.0, "points": 3}}, r"sweeps\[0\].tokens.low: Expected `float` > 0.0"),
+        ({"tokens": {"low": 1.0, "high": 0.1, "points": 3}}, r"sweeps\[0\].tokens: low is 1 and high 0.1"),
+        ({"tokens": []}, r"sweeps\[0\]: tokens is an empty list"),
+        ({"speed": 1.0}, r"sweeps\[0\]: Object contains unknown field `speed`"),
+    ],
+)
+def test_bad_weights_of_a_sweep_are_refused_by_key(sweep, message):
+    with pytest.raises(ConfigError, match=f"^f: {message}"):
+        parse_config({**SWEPT, "sweeps": [sweep]}, "f")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "expected either preferences or sweeps"),
+        ({"sweeps": [{}], "preferences": [{"name": "a"}]}, "expected either preferences or sweeps"),
+        ({"sweeps": [{}], "order": "iid"}, "order is 'iid', expected 'passes' in a config with sweeps"),
+        ({"sweeps": [{}], "scenarios": [{"name": "surge"}]}, "a config with sweeps has no scenarios"),
+        ({"sweeps": [{}, {"cost_channel": "eflops"}]}, "the sweeps price cost in different channels"),
+        ({"sweeps": [{}], "agents": [{"name": "probe", "rehearsal": 5}]}, r"agents\[0\].rehearsal: expected only in"),
+    ],
+)
+def test_what_a_sweep_cannot_go_with_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=f"^f: {message}"):
+        parse_config({**SWEPT, **changes}, "f")
