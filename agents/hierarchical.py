@@ -136,7 +136,7 @@ def hierarchical_logit_thompson(
         charge = priced.predict(state.priced, observation.context, observation.preference, observation.prices)
 
         def sample(name: Stream, *shape: int) -> Array:
-            mean, root = state.logit
+            mean, root = state.logit.mean, state.logit.root
             noise = jax.random.normal(stream(key, name), (*shape, mean.shape[0]), mean.dtype)
             return weight * jax.nn.sigmoid(logits(mean + real(scale) * (noise @ root), x)) - charge
 
