@@ -22,7 +22,7 @@ setup: $(VENV)/.ready ## create .venv with everything installed
 bench: setup ## compare the agents on recorded LLM outcomes (about a minute), write results/quickstart
 	$(BIN)/python -m experiments run paper_configs/quickstart.toml
 
-paper: setup ## play the protocol of UniScale and report published numbers beside ours (under 15 minutes)
+paper: setup ## play the protocols of two papers and report published numbers beside ours (under 15 minutes)
 	$(BIN)/python -m experiments paper
 
 test: setup ## run the tests

@@ -52,12 +52,13 @@ def command(
 
     backend.configure()
     console = Console()
-    entries = []
+    found = {}
     for one in protocols:
         chosen = [name for name in one.configs if not only or name in only]
         if chosen:
-            findings = play(one, chosen, out / one.name, seeds, workers, console)
-            entries.append((one.name, one.title, one.told, findings))
+            found[one.name] = play(one, chosen, out / one.name, seeds, workers, console)
+    shown = [one for one in PROTOCOLS.values() if one.name in found or (out / one.name / "report.html").exists()]
+    entries = [(one.name, one.title, one.told, found.get(one.name)) for one in shown]
     atomic_write(out / "report.html", index(entries).encode())
     console.print(f"all of it: [bold]{out / 'report.html'}[/]", highlight=False)
     return 0

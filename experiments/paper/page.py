@@ -46,13 +46,14 @@ def left_out(skipped: Mapping[str, str]) -> str:
     return "".join(f"<p><b>Not run: {escape(name)}.</b> {escape(why)}</p>" for name, why in skipped.items())
 
 
-def index(protocols: Sequence[tuple[str, str, str, Sequence[Finding[Any]]]]) -> str:
-    """The page over all protocols: (name of the folder, title, a sentence, findings) each."""
+def index(protocols: Sequence[tuple[str, str, str, Sequence[Finding[Any]] | None]]) -> str:
+    """The page over all protocols: (name of the folder, title, a sentence, findings) each; None: of an earlier run."""
     parts = []
     for name, title, told, findings in protocols:
+        counted = "" if findings is None else f"<p>{escape(counts(findings))}.</p>"
         parts.append(
             f'<article class="card plain"><h3><a href="{escape(name)}/report.html">{escape(title)}</a></h3>'
-            f"<p>{escape(told)}</p><p>{escape(counts(findings))}.</p></article>"
+            f"<p>{escape(told)}</p>{counted}</article>"
         )
     lead = """<p class="sub">What was published beside what we measured. None of the papers' data is public: their
 worlds are <b>simulated</b> here, calibrated to published numbers before any agent ran; each report says so, and shows
@@ -73,17 +74,17 @@ def _simulated(findings: Sequence[Finding[Any]], world: str) -> bool:
 
 
 def _disagreements(findings: Sequence[Finding[Any]]) -> str:
-    """Comparisons that came out the other way or open, with what is known of the reason."""
+    """What came out the other way or open, with what is known of the reason: comparisons, and values that have one."""
     rows = [
         f'<tr><td class="text">{escape(f.section.title)}: {escape(f.claim.text)}</td><td>{escape(f.world)}</td>'
         f"<td>{_published(f.claim)}</td>"
         f"<td>{html.interval(*f.ours, f.claim.write)}</td><td>{_verdict(f.verdict)}</td>"
         f'<td class="text">{escape(f.claim.why)}</td></tr>'
         for f in findings
-        if f.claim.compared and f.verdict in ("no", "open")
+        if (f.claim.compared or f.claim.why) and f.verdict in ("no", "open")
     ]
     if not rows:
-        return "<p>Nowhere, among comparisons.</p>"
+        return "<p>Nowhere.</p>"
     head = (
         '<tr><th class="name">claim</th><th>world</th><th>published</th><th>ours</th><th>agrees?</th><th>why</th></tr>'
     )
