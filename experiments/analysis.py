@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import statistics
-from experiments.results import PERCENTILES, AgentRuns, Array, Cell, CellKey
+from experiments.results import AgentRuns, Array, Cell, CellKey
 
 BEST_FIXED, ORACLE = "best_fixed", "oracle"
 REFERENCES = (BEST_FIXED, ORACLE, "fixed_elsewhere")
@@ -204,6 +204,9 @@ def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
         def mean(name: str, there: bool = True, totals: Mapping[str, Array] = totals) -> float:
             return float(totals[name].mean() / cell.rounds) if there else np.nan
 
+        def of_seeds(name: str, there: bool = "latency" in present, totals: Mapping[str, Array] = totals) -> float:
+            return float(totals[name].mean()) if there else np.nan
+
         fresh, rounds = totals["fresh"].sum(), cell.rounds * len(cell.seeds)
         fresh_reward, all_reward = totals["fresh_reward"].sum(), totals["reward"].sum()
         low, high = statistics.mean_interval(reward)
@@ -228,7 +231,9 @@ def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
             cost_median=float(totals["cost_median"].mean()) if priced else np.nan,
             tokens=mean("tokens", "tokens" in present),
             latency=mean("latency", "latency" in present),
-            **{name: float(totals[name].mean()) if "latency" in present else np.nan for name in PERCENTILES["latency"]},
+            latency_p50=of_seeds("latency_p50"),
+            latency_p95=of_seeds("latency_p95"),
+            latency_p99=of_seeds("latency_p99"),
             pilot_cost=float(totals["pilot_cost"].mean()) if priced else np.nan,
             optimal_rate=mean("optimal"),
         )
