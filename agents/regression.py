@@ -12,7 +12,7 @@ from jax import Array, lax
 from agents.agent import Spec
 from agents.choosing import real
 from agents.fusion import fuse, joint_rows
-from agents.posterior import Gaussian, forget, observe, observe_batch, prior, stale_variance
+from agents.posterior import Gaussian, compensated, forget, observe, observe_batch, prior, stale_variance
 
 Belief = Any
 
@@ -113,7 +113,8 @@ def shared(
     forgets = _forgets(discount)
 
     def init() -> Gaussian:
-        return prior(ridge, fused.dim)
+        start = prior(ridge, fused.dim)
+        return start if forgets else compensated(start)  # it learns from every round, so it would drift first
 
     def predict(belief: Gaussian, x: Array, now: Array) -> tuple[Array, Array]:
         return fused.scores(belief.mean, x), fused.deviations(belief.root, x)
@@ -145,11 +146,9 @@ def predict_arms(belief: Gaussian, x: Array) -> tuple[Array, Array]:
 def change(belief: Gaussian, arm: Array, update: Callable[[Gaussian], Gaussian]) -> Gaussian:
     """All posteriors with one arm's passed through `update`, in place inside a scan."""
     # The arm's axis is kept: without it XLA copies the arm twice, once for the products and once for the difference.
-    own = Gaussian(*(lax.dynamic_slice_in_dim(part, arm, 1) for part in belief))
+    own = jax.tree.map(lambda part: lax.dynamic_slice_in_dim(part, arm, 1), belief)
     new = jax.vmap(update)(own)
-    return Gaussian(
-        *(lax.dynamic_update_slice_in_dim(part, row, arm, 0) for part, row in zip(belief, new, strict=True))
-    )
+    return jax.tree.map(lambda part, row: lax.dynamic_update_slice_in_dim(part, row, arm, 0), belief, new)  # type: ignore[no-any-return]
 
 
 def _forgets(discount: float | Array) -> bool:

@@ -30,6 +30,7 @@ from experiments.store import write_json
 LONG, SHORT = 1_000_000, 10_000
 RIDGE, DISCOUNT = 1.0, 0.999
 ARMS, DIM = 24, 8
+CHUNKS = 20
 
 
 class Linear(NamedTuple):
@@ -96,35 +97,34 @@ class Errors(NamedTuple):
     mean: float
 
 
-def numerics(linear: Linear, problem: Problem, rounds: int, chunk: int = 1 << 16) -> Errors:
+def numerics(linear: Linear, problem: Problem, rounds: int) -> Errors:
     """Plays one seed in float32, and compares its posterior with the closed form of the same rounds in float64.
 
     Args:
         linear: what learns.
         problem: on what; its horizon is not looked at.
-        rounds: T.
-        chunk: rounds per compiled call.
+        rounds: T, a multiple of `CHUNKS`: rounds that fill up a last chunk would be learned from.
     """
+    assert rounds % CHUNKS == 0
     schedule = dataclasses.replace(problem.schedule, horizon=rounds)
     agent = linear.make(problem.spec)
-    plan = rollout.make_plan(rounds, 1, max(1, rounds // 1000), min(chunk, rounds))
+    plan = rollout.make_plan(rounds, 1, CHUNKS, rounds // CHUNKS)
     seeds = rollout.make_seeds(problem.bandit, [schedule], [0], "long")
     carry = rollout.start(agent, 1, problem.tables, seeds)
     options = {"trace": True}
     step: Any = None
-    pairs, order = [], []
+    pairs, rewards = [], []
     for number in range(plan.chunks):
         part = rollout.make_rounds(plan, [schedule], [0], seeds.keys, number)
         args = (problem.tables, seeds, carry, part)
         if step is None:
             step = rollout.advance.lower(agent, plan, *args, **options).compile(compiler_options())
         carry, _, trace = step(*args)
-        length = min(plan.chunk_rounds, rounds - number * plan.chunk_rounds)
-        query = np.asarray(part.tape.query[0, :length], np.int64)
-        pairs.append(query * problem.spec.arms + np.asarray(trace.action[0, :length]))
-        order.append(np.asarray(trace.reward[0, :length], np.float64))
+        query = np.asarray(part.tape.query[0], np.int64)
+        pairs.append(query * problem.spec.arms + np.asarray(trace.action[0]))
+        rewards.append(np.asarray(trace.reward[0], np.float64))
     state = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), carry.state)
-    return _compare(linear, problem, state, np.concatenate(pairs), np.concatenate(order))
+    return _compare(linear, problem, state, np.concatenate(pairs), np.concatenate(rewards))
 
 
 def _compare(linear: Linear, problem: Problem, state: Any, pair: Array, reward: Array) -> Errors:

@@ -18,9 +18,7 @@ REWARD = {
     "best_fixed": 0.4142911,
     "random": 0.2674022,
     "linucb": 0.3836867,
-    "linucb_shared": 0.3698021,
     "linear_thompson": 0.349617,
-    "greedy": 0.3594313,
 }
 """Mean reward per round on the recorded world, at 1,000 per US dollar."""
 EXACT = ("best_fixed", "random")

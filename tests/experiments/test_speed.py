@@ -12,7 +12,7 @@ import pytest
 from agents import greedy, linucb, rollout
 from agents.agent import Feedback, Observation
 from experiments.__main__ import main
-from experiments.speed import limits, loops, peers, table
+from experiments.speed import limits, long, loops, peers, table
 from experiments.speed.clock import Timing, alternate
 from experiments.speed.ours import Ours
 from experiments.speed.problem import Problem, make_problem
@@ -100,6 +100,18 @@ def test_regret_is_that_of_the_first_rounds(problem: Problem) -> None:
     trace = rollout.advance(agent, plan, problem.tables, own, carry, rounds, trace=True)[2]
     assert trace is not None
     np.testing.assert_allclose(ours.regret(2, 60), np.asarray(trace.regret)[:, :60].sum(axis=1), rtol=1e-5)
+
+
+FEW = ("linucb, disjoint", "linucb_shared, concat", "linucb, disjoint, discount 0.999")
+"""Those whose long runs are part of every test run; they take seconds each."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in long.AGENTS]
+)
+def test_float32_agrees_with_float64_after_100k_rounds(name: str) -> None:
+    errors = long.numerics(long.AGENTS[name], make_problem(long.ARMS, long.DIM), 100_000)
+    assert max(errors) < 1e-3, errors
 
 
 def test_medians_and_spread() -> None:
