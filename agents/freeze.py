@@ -10,6 +10,7 @@ from jax import Array
 
 from agents.agent import Agent, Choice, Feedback, Logged, Observation, State
 from agents.choosing import real
+from agents.posterior import divide_by_root
 
 FOLDS = 5
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-8, 9))
@@ -104,18 +105,12 @@ def ridge(context: Array, target: Array, told: Array) -> tuple[Array, Array]:
     centred = context - told @ context / count
     deviation = jnp.sqrt(told @ centred**2 / count)
     x = centred / jnp.where(deviation > 1e-6, deviation, 1.0)
-    values, vectors = jnp.linalg.eigh((x * told[:, None]).T @ x)
-    values, z = jnp.maximum(values, 0.0), x @ vectors
-    projected = z.T @ (told * (target - mean))
-
-    def error(penalty: Array) -> Array:
-        shrink = 1.0 / (values + penalty * count)
-        residual = target - mean - z @ (shrink * projected)
-        leverage = 1.0 / count + z**2 @ shrink
-        total: Array = told @ (residual / jnp.maximum(1.0 - leverage, 1e-6)) ** 2
-        return total
-
-    penalties = real(jnp.array(PENALTIES))
-    errors = jax.vmap(error)(penalties)
-    chosen: Array = penalties[len(PENALTIES) - 1 - jnp.argmin(errors[::-1])]
-    return mean + z @ (projected / (values + chosen * count)), mean
+    penalties = real(jnp.array(PENALTIES)) * count
+    precision = ((x * told[:, None]).T @ x)[..., None] + jnp.eye(x.shape[1], dtype=x.dtype)[..., None] * penalties
+    whitened = divide_by_root(precision, jnp.broadcast_to(x.T[..., None], (*x.T.shape, len(PENALTIES))))
+    weights = jnp.einsum("dnp,n->dp", whitened, told * (target - mean))
+    fitted = mean + jnp.einsum("dnp,dp->np", whitened, weights)
+    leverage = 1.0 / count + (whitened**2).sum(axis=0)
+    errors = told @ ((target[:, None] - fitted) / jnp.maximum(1.0 - leverage, 1e-6)) ** 2
+    chosen = len(PENALTIES) - 1 - jnp.argmin(errors[::-1])
+    return fitted[:, chosen], mean

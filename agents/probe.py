@@ -294,7 +294,8 @@ def platt(logits: Array, quality: Array, weight: Array, shrinkage: float = SHRIN
         p = jax.nn.sigmoid(x @ theta)
         gradient = x.T @ (weight * (p - quality)) + shrinkage * (theta - start)
         curvature = (x * (weight * p * (1 - p))[:, None]).T @ x + shrinkage * jnp.eye(2, dtype=x.dtype)
-        move = jnp.linalg.solve(curvature, gradient)
+        (a, b), (_, c) = curvature  # by Cramer's rule: a batch of LAPACK calls can hang (`posterior.divide_by_root`)
+        move = jnp.stack([c * gradient[0] - b * gradient[1], a * gradient[1] - b * gradient[0]]) / (a * c - b * b)
         moved: Array = theta - move * jnp.minimum(1.0, 2.0 / jnp.maximum(jnp.linalg.norm(move), 1e-12))
         return moved
 
