@@ -238,10 +238,10 @@ def _provenance(folder: Path, pools: Sequence[tuple[str, Pool]], versions: Mappi
     return {
         "source": "recorded by this project on 2026-11-22 with the llama.cpp server of xllamacpp 2026.10 on a 2-core "
         "machine without a GPU, temperature 0.8; queries made and graded by reasoning-gym 0.1.25 (Apache-2.0)",
-        "recorder": "a script that came before `python -m uis_env.live record` and asked in the same way (all samples of "
-        "a query in one request). Kept, not recorded again: our recorder needs about two hours for SmolLM2 alone on that "
-        "machine while it is busy, and qwen2.5-coder comes from a package without a licence text, so a new table would "
-        "mix recorders",
+        "recorder": "a script that came before `python -m uis_env.live record` and asked in the same way (all samples "
+        "of a query in one request). Kept, not recorded again: our recorder needs about two hours for SmolLM2 alone on "
+        "that machine while it is busy, and qwen2.5-coder comes from a package without a licence text, so a new table "
+        "would mix recorders",
         "raw_sha256": {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted([folder / "queries.jsonl", *folder.glob("*.jsonl.gz")])
