@@ -149,4 +149,4 @@ def _believed(agent: Agent, tables: Tables, keys: Keys, state: State, query: Arr
         seen = Observation(jnp.int32(0), bandit.context[query], bandit.mask[0, query], quality, bandit.prices[0])
         return agent.act(keys.act, state, seen).scores
 
-    return jax.vmap(score)(query)
+    return lax.map(score, query)  # type: ignore[no-any-return]

@@ -226,7 +226,7 @@ class Player:
         return next(part for part in self.config.agents if part.name == name)
 
     def _agent(self, name: str, key: CellKey) -> Agent:
-        """The agent of a config entry in a cell; cells that differ in numbers only share it, so it compiles once."""
+        """The agent of a config entry in a cell; cells and worlds of the same `Spec` share it: it compiles once."""
         world = next(part for part in self.config.worlds if part.name == key.world)
         preferences = self.config.preferences or self.config.swept
         preference = next((part for part in preferences if part.name == key.preference), preferences[0])
@@ -237,10 +237,12 @@ class Player:
                 where = f"agents[{self.config.agents.index(part)}] ({name!r})"
                 loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
                 spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
-                agent = make_agent(part, spec, loaded.catalog, where, self._extra)
-                if agent.privileged and self.config.sweeps:
+                content = (name, loaded.catalog.arms, *map(_hashable, vars(spec).values()))
+                if content not in self._agents:
+                    self._agents[content] = make_agent(part, spec, loaded.catalog, where, self._extra)
+                self._agents[known] = self._agents[content]
+                if self._agents[known].privileged and self.config.sweeps:
                     raise ConfigError(f"{where}: a sweep has its references from the tables, leave {part.what!r} out")
-                self._agents[known] = agent
             return self._agents[known]
 
     def _abreast(self, name: str) -> int:
@@ -280,6 +282,10 @@ class Player:
                 raise
             self.clock.add("compile", agent, time.perf_counter() - begin)
         return future.result()
+
+
+def _hashable(value: Any) -> Any:
+    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
 def compiler_options() -> dict[str, Any] | None:

@@ -158,17 +158,25 @@ def _arms(sweep: Sweep) -> str:
     body = [
         f"<tr>{html.name(_short(sweep, row.arm))}"
         f"<td>{html.interval(row.accuracy, row.accuracy_lo, row.accuracy_hi, _percent)}</td>"
-        f"<td>{_percent(row.published_accuracy)}</td><td>{row.tokens:,.0f}</td>"
+        f"<td>{_percent(row.published_accuracy)}</td><td>{_agrees(row)}</td><td>{row.tokens:,.0f}</td>"
         f"<td>{html.plain(row.published_tokens, 0)}</td><td>{row.seconds:,.2f}</td>"
         f"<td>{html.plain(row.published_seconds, 2)}</td><td class='w1'>{row.p50:,.1f}</td>"
         f"<td class='w1'>{row.p95:,.1f}</td><td class='w1'>{row.p99:,.1f}</td></tr>"
         for row in rows.arm_rows(sweep)
     ]
     head = (
-        "<tr><th class='name'>configuration</th><th>accuracy</th><th>published</th><th>tokens</th><th>published</th>"
-        "<th>seconds</th><th>published</th><th class='w1'>p50</th><th class='w1'>p95</th><th class='w1'>p99 s</th></tr>"
+        "<tr><th class='name'>configuration</th><th>accuracy</th><th>published</th><th>agrees?</th><th>tokens</th>"
+        "<th>published</th><th>seconds</th><th>published</th><th class='w1'>p50</th><th class='w1'>p95</th>"
+        "<th class='w1'>p99 s</th></tr>"
     )
     return html.table(head, body)
+
+
+def _agrees(row: rows.ArmRow) -> str:
+    """Whether the interval of the accuracy holds what was published."""
+    if np.isnan(row.published_accuracy):
+        return ""
+    return "yes" if row.accuracy_lo <= row.published_accuracy <= row.accuracy_hi else "no"
 
 
 def _calibration(sweep: Sweep) -> str:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -61,6 +67,26 @@ def test_a_unit_that_is_lost_is_played_again_to_the_same_bytes(sweep_config, sma
     (root / unit.path).unlink()
     Runner(sweep_config(), root, workers=1).run(Progress())
     assert (root / unit.path).read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_units_do_not_depend_on_the_number_of_devices(small, sweep_config, tmp_path):
+    root, _, _ = small
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(sweep_config().to_json()))
+    code = (
+        "import json, sys; from pathlib import Path; import jax; from experiments.config import parse_config;"
+        "from experiments.runner import *; assert len(jax.devices()) == 2;"
+        "config = parse_config(json.loads(Path(sys.argv[1]).read_text()), 'small');"
+        "Runner(config, Path(sys.argv[2]), workers=1).run(Progress())"
+    )
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(Path.cwd())}
+    out = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", code, str(path), str(out)], check=True, env=os.environ | flags)
+    units = sorted(path.relative_to(root) for path in root.glob("units/**/*.npz"))
+    assert len(units) == 4
+    for unit in units:
+        assert (out / unit).read_bytes() == (root / unit).read_bytes()
 
 
 @pytest.mark.parametrize(
