@@ -36,7 +36,7 @@ def document(title: str, over: str, heading: str, lead: str, body: str) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>
-{STYLE.read_text(encoding="utf-8")}td.text {{ text-align: left; white-space: normal; min-width: 220px; }}
+{STYLE.read_text(encoding="utf-8")}td.text {{ text-align: left; white-space: normal; min-width: 180px; }}
 .scroll + h3, .figures + h3 {{ margin-top: 26px; }}
 @media (max-width: 620px) {{ td.text {{ min-width: 110px; }} th {{ overflow-wrap: normal; }} }}
 </style>

@@ -25,7 +25,9 @@ def claims(findings: Sequence[Finding[Any]]) -> str:
         )
         rows = []
         for claim in section.claims:
-            line = [f'<td class="text">{escape(claim.text)} <small>{escape(claim.where)}</small></td>']
+            said = claim.where.lower() in f"{section.title} {claim.text}".lower()
+            where = "" if said else f" <small>{escape(claim.where)}</small>"
+            line = [f'<td class="text">{escape(claim.text)}{where}</td>']
             line.append(f"<td>{_published(claim)}</td>")
             for world in worlds:
                 finding = next(f for f in own if f.claim is claim and f.world == world)
