@@ -144,32 +144,43 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"{problem['seeds']} seeds, {problem['rounds']:,} rounds, a simulated world; medians of {problem['repeats']}\n",
         highlight=False,
     )
-    what = {name: peer.what for name, peer in {**BY_HAND, **PEERS}.items()}
-    for name, found in result["regret"].items():
-        verdict = "agrees with" if found["agrees"] else "[red]differs from[/]"
-        console.print(
-            f"regret of {what[name]}: {found['theirs']:g} {verdict} ours, {found['ours']:g} "
-            f"(± {found['standard_error']:g}; {found['seeds']} seeds, {found['rounds']:,} rounds)",
-            highlight=False,
+    console.print(
+        _table(
+            ("same algorithm", "its regret", "ours", "± s.e.", "over", ""),
+            [
+                (
+                    name,
+                    f"{found['theirs']:g}",
+                    f"{found['ours']:g}",
+                    f"{found['standard_error']:g}",
+                    f"{found['seeds']} × {found['rounds']:,}",
+                    "agrees" if found["agrees"] else "[red]differs[/]",
+                )
+                for name, found in result["regret"].items()
+            ],
         )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("", "rounds/s", "(runs)", "per core", "compiling", "ours is faster"):
-        table.add_column(title, justify="right" if title else "left", no_wrap=True)
-    for name, rate in result["rounds_per_second"].items():
-        low, high = result["spread"][name]
-        compiling, ratio = result["compile_seconds"].get(name), result["ratios"].get(name)
-        table.add_row(
-            what.get(name, name.replace("_", " ")),
-            _short(rate),
-            f"({_short(low)}-{_short(high)})",
-            _short(result["rounds_per_cpu_second"][name]),
-            "" if compiling is None else f"{compiling:.1f} s",
-            "" if ratio is None else f"{ratio:,.3g} ×",
+    )
+    console.print(
+        _table(
+            ("rounds per second", "median", "of runs", "per core", "compiling", "ours"),
+            [
+                (
+                    name,
+                    _short(rate),
+                    "-".join(map(_short, result["spread"][name])),
+                    _short(result["rounds_per_cpu_second"][name]),
+                    f"{result['compile_seconds'][name]:.1f} s" if name in result["compile_seconds"] else "",
+                    f"{result['ratios'][name]:,.3g} ×" if name in result["ratios"] else "",
+                )
+                for name, rate in result["rounds_per_second"].items()
+            ],
         )
-    console.print()
-    console.print(table)
-    for name, why in result["missing_peers"].items():
-        console.print(f"{what[name]}: not measured, {why}", highlight=False)
+    )
+    for name, peer in {**BY_HAND, **PEERS}.items():
+        why = result["missing_peers"].get(name)
+        if why is not None or name in result["ratios"]:
+            against = "" if why is None else f"; not measured, {why}"
+            console.print(f"  {name}: {peer.what}, beside {peer.against}{against}", highlight=False)
     floor = result["floor"]
     console.print(
         f"\nfloor of disjoint LinUCB: {floor['bytes_per_round'] / 1024:,.0f} KiB a round at "
@@ -181,6 +192,15 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"{MANY} arms cost {result['cost_1152_over_288_arms']:.2g} × a round of {FEW} (shared LinUCB, same features)",
         highlight=False,
     )
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _short(rate: float) -> str:

@@ -159,7 +159,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
     assert result["floor"]["bytes_per_round"] == limits.bytes_per_round(12, 4)
     said = capsys.readouterr().out
     for name in result["missing_peers"]:
-        assert peers.PEERS[name].what in said.replace("\n", " ")
+        assert f"{name}: {peers.PEERS[name].what}" in said
 
 
 @pytest.mark.parametrize(
