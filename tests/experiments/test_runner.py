@@ -247,17 +247,26 @@ def test_twenty_kills_change_no_byte(config: Path, tmp_path: Path) -> None:
 def test_ctrl_c_ends_soon_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.toml"
     long.write_text(CONFIG.replace("rounds = 120", "rounds = 3000000"))
-    process = subprocess.Popen(
-        command(long, tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "out" / "manifest.json").exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    said, complaint = process.communicate(timeout=30)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # where tests run in the background, it is ignored
+    try:
+        process = subprocess.Popen(
+            command(long, tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "manifest.json").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130, complaint
     assert re.search(r"stopped: \d+ of 18 work units", said)
     assert "Run the same command again" in said
