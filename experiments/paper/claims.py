@@ -94,7 +94,7 @@ class Finding(Generic[C]):
         world: where ours was measured; `simulated` says what kind it is.
         ours: with its interval.
         seeds: how many there are in all.
-        few: over few seeds, as in the paper; None where that is not asked.
+        few: over the first `few_seeds`, as in the paper; None where that is not asked.
     """
 
     section: Section[C]
@@ -104,6 +104,7 @@ class Finding(Generic[C]):
     ours: Estimate
     seeds: int
     few: Estimate | None = None
+    few_seeds: int = 0
 
     @property
     def verdict(self) -> str:

@@ -17,10 +17,10 @@ def claims(findings: Sequence[Finding[Any]]) -> str:
         own = [finding for finding in findings if finding.section is section]
         worlds = list(dict.fromkeys(finding.world for finding in own))
         seeds = own[0].seeds
-        few = any(finding.few is not None for finding in own)
+        few = own[0].few_seeds
         header = "".join(
             f"<th>{escape(world)}{' (simulated)' if _simulated(own, world) else ''}, {seeds} seeds: ours, agrees?</th>"
-            + ("<th>few seeds</th>" if few else "")
+            + (f"<th>{few} seeds</th>" if few else "")
             for world in worlds
         )
         rows = []

@@ -80,7 +80,7 @@ def find(section: Section[Claim], claim: Claim, world: str, cells: Sequence[Cell
         ours, few = estimate(None), estimate(FEW)
     except ValueError as error:
         raise ConfigError(f"claim {claim.text!r}: {error}") from None
-    return Finding(section, claim, world, bool(own.references["simulated"]), ours, len(own.seeds), few)
+    return Finding(section, claim, world, bool(own.references["simulated"]), ours, len(own.seeds), few, FEW)
 
 
 def _cell(section: Section[Claim], claim: Claim, cells: Sequence[Cell], world: str, agent: str) -> Cell:
