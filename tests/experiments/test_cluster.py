@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.__main__ import main
 from experiments.cluster import Cluster
 from experiments.config import ConfigError
 from experiments.store import RunError
@@ -78,6 +79,17 @@ def playing(ancestor: int) -> list[int]:
         return pid == ancestor or (pid in parents and below(parents[pid]))
 
     return [pid for pid, name in names.items() if name.startswith("ray::_play") and below(pid)]
+
+
+def test_ctrl_c_while_something_starts_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.commands.run", interrupted)
+    assert main(["run", "any.toml"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_gpus_are_whole_or_a_fraction_of_one() -> None:
