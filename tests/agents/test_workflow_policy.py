@@ -95,7 +95,7 @@ def test_training_comes_near_the_plan(flow: Workflow, learned: Learned) -> None:
     assert learned.returns[-10:].mean() > learned.returns[:10].mean() + 0.05
     tasks = flow.tasks(range(4000))
     value = play(flow, greedy_policy(flow, learned, SHORT), tasks)[0].mean()
-    assert value > 0.95 * play(flow, plan(flow, 7), tasks)[0].mean()
+    assert value > 0.9 * play(flow, plan(flow, 7), tasks)[0].mean()
 
 
 def test_the_same_key_learns_the_same(flow: Workflow, learned: Learned) -> None:
