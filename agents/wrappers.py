@@ -1,6 +1,9 @@
-"""Agents made from agents: exploration with exact propensities, a random warm-up, and fewer arms."""
+"""Agents made from agents: exploration with exact propensities, a random warm-up, fewer arms, and families."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,3 +81,46 @@ def only(agent: Agent, arms: NDArray[np.bool_]) -> Agent:
         return fit(key, state, logged._replace(mask=within(logged.mask)))
 
     return agent._replace(act=act, update=update, fit=fit_within)
+
+
+class Member(NamedTuple):
+    """The () numbers that an agent of a family was given, and its own state."""
+
+    numbers: dict[str, Array]
+    inner: State
+
+
+def family(make: Callable[..., Agent], **numbers: float) -> Callable[[Mapping[str, float]], Agent]:
+    """Agents that differ in numbers alone and share `act`, `update` and `fit`: these compile once for all of them.
+
+    Numbers ride in the state, so only `init` knows them.
+
+    Args:
+        make: takes the numbers, which may be traced, by name.
+        numbers: of any one member.
+
+    Returns:
+        A function of the numbers that gives the member.
+    """
+    fit = make(**numbers).fit
+
+    def act(key: Array, state: Member, observation: Observation) -> Choice:
+        return make(**state.numbers).act(key, state.inner, observation)
+
+    def update(key: Array, state: Member, feedback: Feedback) -> Member:
+        return state._replace(inner=make(**state.numbers).update(key, state.inner, feedback))
+
+    def fit_member(key: Array, state: Member, logged: Logged) -> Member:
+        own = make(**state.numbers).fit
+        assert own is not None
+        return state._replace(inner=own(key, state.inner, logged))
+
+    def member(numbers: Mapping[str, float]) -> Agent:
+        agent = make(**numbers)
+
+        def init(key: Array) -> Member:
+            return Member({name: real(number) for name, number in numbers.items()}, agent.init(key))
+
+        return agent._replace(init=init, act=act, update=update, fit=None if fit is None else fit_member)
+
+    return member

@@ -221,6 +221,16 @@ def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, e
     return only(agent, arms)
 
 
+def numbers(part: AgentConfig, extra: Mapping[str, Factory]) -> dict[str, float]:
+    """The numbers of a config entry that its factory takes as arrays, too, so that one program serves all of them.
+
+    A discount is none of them: whether it is 1 decides what is computed.
+    """
+    parameters = inspect.signature(extra.get(part.what) or AGENTS[part.what]).parameters.values()
+    given = {p.name: part.options.get(p.name, p.default) for p in parameters if "Array" in str(p.annotation)}
+    return {name: n for name, n in given.items() if type(n) in (int, float) and name != "discount"}
+
+
 def own_agent(text: str) -> tuple[str, Factory]:
     """`module:factory` to (label, factory); the module is looked for in the working directory, too.
 

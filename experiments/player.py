@@ -14,18 +14,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import rollout
-from agents.agent import Agent
+from agents.agent import Agent, Spec
 from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
 from agents.sweep import SweepPlan, Swept, sweep
-from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec
+from agents.wrappers import family
+from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec, numbers
 from experiments.config import AgentConfig, Config, ConfigError
 from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, SweepRuns
 from experiments.store import Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
+from uis_env.arms import ArmCatalog
 
 CURVES = ("reward", "regret", "quality", "cost")
 
@@ -109,6 +112,7 @@ class Player:
         self._game = dict(self.games)
         self._extra = extra or {}
         self._agents: dict[tuple[Any, ...], Agent] = {}
+        self._families: dict[tuple[Any, ...], Callable[[Mapping[str, float]], Agent]] = {}
         self._compiled: dict[tuple[Any, ...], Future[Any]] = {}
         self._lock = threading.Lock()
         self.block = min(config.block, config.seeds)
@@ -175,7 +179,10 @@ class Player:
             args = (made.tables, blocks, carry, rounds)
             if mesh is not None:
                 args = _spread(mesh, *args)
-            step = self._compile(name, rollout.advance, (agent, plan), args, mesh=mesh)
+            rounds_of = agent._replace(
+                init=_none
+            )  # no round calls it, and all that agents of a family differ in is in it
+            step = self._compile(name, rollout.advance, (rounds_of, plan), args, mesh=mesh)
             if self.stop.is_set():
                 raise InterruptedRunError
             begin = time.perf_counter()
@@ -239,11 +246,28 @@ class Player:
                 spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
                 content = (name, loaded.catalog.arms, *map(_hashable, vars(spec).values()))
                 if content not in self._agents:
-                    self._agents[content] = make_agent(part, spec, loaded.catalog, where, self._extra)
+                    self._agents[content] = self._make(part, spec, loaded.catalog, where, content[1:])
                 self._agents[known] = self._agents[content]
                 if self._agents[known].privileged and self.config.sweeps:
                     raise ConfigError(f"{where}: a sweep has its references from the tables, leave {part.what!r} out")
             return self._agents[known]
+
+    def _make(self, part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, content: tuple[Any, ...]) -> Agent:
+        """The agent of a config entry; entries that differ in numbers alone, as in a sweep of alpha, are a family."""
+        agent = make_agent(part, spec, catalog, where, self._extra)
+        kin = [_kind(other, self._extra) for other in self.config.agents].count(_kind(part, self._extra))
+        if kin == 1 or agent.privileged:
+            return agent
+        own = numbers(part, self._extra)
+
+        def make(**given: Any) -> Agent:
+            options = {**part.options, **given}
+            return make_agent(msgspec.structs.replace(part, options=options), spec, catalog, where, self._extra)
+
+        known = (_kind(part, self._extra), *content)
+        if known not in self._families:
+            self._families[known] = family(make, **own)
+        return self._families[known](own)
 
     def _abreast(self, name: str) -> int:
         """How many seeds run side by side, or preferences in a sweep; it follows from the agent in the first cell."""
@@ -282,6 +306,16 @@ class Player:
                 raise
             self.clock.add("compile", agent, time.perf_counter() - begin)
         return future.result()
+
+
+def _kind(part: AgentConfig, extra: Mapping[str, Factory]) -> str:
+    """All of a config entry but its name and its numbers."""
+    fixed = {key: value for key, value in part.options.items() if key not in numbers(part, extra)}
+    return repr(msgspec.structs.replace(part, name="", kind=part.what, options=dict(sorted(fixed.items()))))
+
+
+def _none(key: Any) -> Any:
+    """In the place of an `init` that is not called."""
 
 
 def _hashable(value: Any) -> Any:

@@ -130,6 +130,23 @@ def test_prices_and_seeds_compile_once(config: Path, tmp_path: Path) -> None:
     assert len(runner.player._compiled) == 2 * 3  # the start and the rounds of each agent
 
 
+def test_entries_that_differ_in_numbers_run_one_program(config: Path, tmp_path: Path) -> None:
+    """And do what each of them does alone."""
+    entry = '\n[[agents]]\nname = "calm"\nkind = "linucb"\noptions = {alpha = 0.05, ridge = 2.0}\n'
+    head, best, *_ = CONFIG.split("[[agents]]")
+    results = []
+    for name, text in (("both", CONFIG + entry), ("eager", CONFIG), ("calm", head + "[[agents]]" + best + entry)):
+        (tmp_path / f"{name}.toml").write_text(text)
+        runner = Runner(load_config(tmp_path / f"{name}.toml"), tmp_path / name)
+        results.append(runner.run(Progress())[0].agents)
+        if name == "both":
+            assert len(runner.player._compiled) == 4 + 3  # every agent starts for itself
+    for name, alone in (("eager", results[1]), ("calm", results[2])):
+        np.testing.assert_array_equal(results[0][name].arm_count, alone[name].arm_count)
+        np.testing.assert_allclose(results[0][name].totals["reward"], alone[name].totals["reward"])
+    assert (results[0]["eager"].arm_count != results[0]["calm"].arm_count).any()
+
+
 def test_twice_is_byte_identical(whole: Path, config: Path, tmp_path: Path) -> None:
     write_runs(tmp_path, Runner(load_config(config), tmp_path, workers=1).run(Progress()))
     assert files(tmp_path) == files(whole)
