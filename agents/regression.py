@@ -16,6 +16,10 @@ from agents.posterior import Gaussian, compensated, forget, observe, observe_bat
 
 Belief = Any
 
+DRIFTS = 10_000
+"""Rounds from which on a model that learns from every one of them compensates rounding (`posterior.compensated`): up to
+there it is within 3e-4 of float64 without, at a third of the time where the joint features are many."""
+
 
 class Regression(NamedTuple):
     """What an agent needs of a regression of some target y on a query x (D,) and an arm.
@@ -114,7 +118,7 @@ def shared(
 
     def init() -> Gaussian:
         start = prior(ridge, fused.dim)
-        return start if forgets else compensated(start)  # it learns from every round, so it would drift first
+        return compensated(start) if spec.horizon > DRIFTS and not forgets else start
 
     def predict(belief: Gaussian, x: Array, now: Array) -> tuple[Array, Array]:
         return fused.scores(belief.mean, x), fused.deviations(belief.root, x)

@@ -102,12 +102,12 @@ def numerics(linear: Linear, problem: Problem, rounds: int) -> Errors:
 
     Args:
         linear: what learns.
-        problem: on what; its horizon is not looked at.
+        problem: on what, for `rounds` rounds instead of its own horizon.
         rounds: T, a multiple of `CHUNKS`: rounds that fill up a last chunk would be learned from.
     """
     assert rounds % CHUNKS == 0
     schedule = dataclasses.replace(problem.schedule, horizon=rounds)
-    agent = linear.make(problem.spec)
+    agent = linear.make(dataclasses.replace(problem.spec, horizon=rounds))
     plan = rollout.make_plan(rounds, 1, CHUNKS, rounds // CHUNKS)
     seeds = rollout.make_seeds(problem.bandit, [schedule], [0], "long")
     carry = rollout.start(agent, 1, problem.tables, seeds)
