@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from experiments.paper import latency, uniscale
 from experiments.paper.claims import Finding, claims_csv, counts, evaluate, load_claims
 from experiments.paper.page import index
 from experiments.paper.protocol import Protocol
+from uis_env import worlds
 from uis_env.outcomes import atomic_write
 
 PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (uniscale.PROTOCOL, latency.PROTOCOL)}
@@ -52,6 +56,7 @@ def command(
 
     backend.configure()
     console = Console()
+    _simulate([name for name in configs if not only or name in only], workers)
     found = {}
     for one in protocols:
         chosen = [name for name in one.configs if not only or name in only]
@@ -101,6 +106,19 @@ def write(
     for name, content in files.items():
         atomic_write(out / name, content.encode())
     return findings
+
+
+def _simulate(names: Sequence[str], workers: int | None) -> None:
+    """Loads all worlds, in processes: a simulation keeps one core busy, and leaves its world in a cache."""
+    parts = [part for name in names for part in load_config(commands.CONFIGS / f"{name}.toml").worlds]
+    distinct = {repr((part.what, part.options)): part for part in parts}
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for part in distinct.values():
+            pool.submit(_fill_cache, part.what, part.options)  # one that cannot be loaded is named when it is played
+
+
+def _fill_cache(name: str, options: Mapping[str, Any]) -> None:
+    worlds.load(name, **options)
 
 
 def _run(config: Config, root: Path, workers: int | None, console: Console) -> list[Any]:
