@@ -296,6 +296,9 @@ class Player:
             future = self._compiled.get(key)
             mine = future is None
             if future is None:
+                if len(self._compiled) >= PROGRAMS:  # those in use stay until they are done
+                    self._compiled.clear()
+                    jax.clear_caches()
                 future = self._compiled[key] = Future()
         if mine:
             begin = time.perf_counter()
@@ -326,6 +329,9 @@ def compiler_options() -> dict[str, Any] | None:
     """On a CPU the units are the parallelism: matrix products stay on the thread of their unit."""
     return {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
 
+
+PROGRAMS = 200
+"""Compiled programs that are kept. Each takes some 150 memory maps, of which Linux gives a process 65,530."""
 
 CHUNK = 1 << 16
 """Rounds times seeds between two looks at the stop flag: a second or so for most agents."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import player
 from experiments.analysis import analyse
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.runner import InterruptedRunError, Progress, Runner
@@ -145,6 +146,16 @@ def test_entries_that_differ_in_numbers_run_one_program(config: Path, tmp_path: 
         np.testing.assert_array_equal(results[0][name].arm_count, alone[name].arm_count)
         np.testing.assert_allclose(results[0][name].totals["reward"], alone[name].totals["reward"])
     assert (results[0]["eager"].arm_count != results[0]["calm"].arm_count).any()
+
+
+def test_a_run_of_more_programs_than_are_kept(
+    whole: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(player, "PROGRAMS", 2)
+    runner = Runner(load_config(config), tmp_path)
+    write_runs(tmp_path, runner.run(Progress()))
+    assert len(runner.player._compiled) <= 2
+    assert files(tmp_path) == files(whole)
 
 
 def test_twice_is_byte_identical(whole: Path, config: Path, tmp_path: Path) -> None:
