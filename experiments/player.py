@@ -281,6 +281,11 @@ class Player:
         chunk = max(1, CHUNK // self.block)
         return rollout.make_plan(self.config.rounds, self._abreast(name), self.config.bins, chunk)
 
+    def let_go(self) -> None:
+        """Frees compiled programs; those in use stay until they are done."""
+        self._compiled.clear()
+        jax.clear_caches()
+
     def _seeds_of(self, unit: Unit) -> range:
         """The seeds of a unit, those that only fill up its block included."""
         first = self.config.first_seed + unit.block * self.block
@@ -296,9 +301,8 @@ class Player:
             future = self._compiled.get(key)
             mine = future is None
             if future is None:
-                if len(self._compiled) >= PROGRAMS:  # those in use stay until they are done
-                    self._compiled.clear()
-                    jax.clear_caches()
+                if len(self._compiled) >= PROGRAMS:
+                    self.let_go()
                 future = self._compiled[key] = Future()
         if mine:
             begin = time.perf_counter()

@@ -123,12 +123,11 @@ def _fill_cache(name: str, options: Mapping[str, Any]) -> None:
 
 def _run(config: Config, root: Path, workers: int | None, console: Console) -> list[Any]:
     """Plays one config and writes its own tables and report."""
-    import jax
-
     from experiments.runner import Runner
 
-    cells = commands.play(Runner(config, root, workers=workers), console)
-    jax.clear_caches()  # programs of one config serve no other, and a process may hold only so many (`player.PROGRAMS`)
+    runner = Runner(config, root, workers=workers)
+    cells = commands.play(runner, console)
+    runner.player.let_go()  # its programs serve no other config, and a process can hold only so many (`player.PROGRAMS`)
     commands.write_outputs(root, config, cells, Console(quiet=True))
     return cells
 
