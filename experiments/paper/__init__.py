@@ -127,7 +127,7 @@ def _run(config: Config, root: Path, workers: int | None, console: Console) -> l
 
     runner = Runner(config, root, workers=workers)
     cells = commands.play(runner, console)
-    runner.player.let_go()  # its programs serve no other config, and a process can hold only so many (`player.PROGRAMS`)
+    runner.player.let_go()  # they serve no other config, and a process can hold only so many (`player.PROGRAMS`)
     commands.write_outputs(root, config, cells, Console(quiet=True))
     return cells
 
