@@ -220,7 +220,7 @@ def test_it_works_inside_a_running_loop(env: LiveEnv) -> None:
     assert math.isfinite(asyncio.run(notebook()))
 
 
-def test_ctrl_c_cancels_the_work_and_waits_for_it() -> None:
+def test_ctrl_c_cancels_the_work_and_waits_for_it(request: pytest.FixtureRequest) -> None:
     loop, cleaned = Loop(), threading.Event()
 
     async def work() -> None:
@@ -230,6 +230,8 @@ def test_ctrl_c_cancels_the_work_and_waits_for_it() -> None:
         finally:
             cleaned.set()
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         loop.run(work())
     assert cleaned.is_set()
