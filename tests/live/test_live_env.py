@@ -230,7 +230,7 @@ def test_ctrl_c_cancels_the_work_and_waits_for_it(request: pytest.FixtureRequest
         finally:
             cleaned.set()
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         loop.run(work())
