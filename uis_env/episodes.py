@@ -162,14 +162,15 @@ class Episodes:
             length,
             np.tile(np.arange(episode, episode + count), len(seeds)),
         )
-        query, draw, phase = (part.reshape(len(seeds), -1).T.astype(np.int64, order="C") for part in tape)
-        cell = phase * self.queries + query
-        return Rounds(
-            query=query,
-            seen=self._place[phase] * self.queries + query,
-            cell=cell,
-            row=(cell * self.draws + draw) * self.arms,
-        )
+        query, draw, phase = (part.reshape(len(seeds), -1).T for part in tape)
+        query = seen = cell = query.astype(np.int64, order="C")
+        if len(self._place) > 1:
+            cell = phase * self.queries + query
+            seen = self._place[phase] * self.queries + query
+        row = cell * self.draws
+        row += draw
+        row *= self.arms
+        return Rounds(query, seen, cell, row)
 
     def observe(self, flat: Array, mask: Array) -> Any:
         """Observations in the form of the space, from (..., D) rows of `observations` and (..., K) rows of `masks`."""

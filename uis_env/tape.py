@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 _QUERIES, _DRAWS, _PHASES = 0, 1, 2
+_IN_CACHE = 1 << 16
+"""Rounds that are drawn at once: what is computed on the way stays in a core's cache."""
 
 
 class Tape(NamedTuple):
@@ -123,8 +125,16 @@ def tapes(
     if any(not 0 <= seed < 2**64 for seed in seeds):
         raise ValueError(f"a seed of {list(seeds)} is outside 0..2**64 - 1")
     key = _hash(np.array(seeds, np.uint64), np.array(episodes, np.uint64))[:, None]
-    query = np.empty((len(key), end - start), np.int32)
-    phase = np.empty_like(query)
+    drawn = Tape(*(np.empty((len(key), end - start), np.int32) for _ in Tape._fields))
+    rows = max(1, _IN_CACHE // max(end - start, 1))
+    for first in range(0, len(key), rows):
+        block = slice(first, first + rows)
+        _draw(schedule, key[block], start, end, Tape(*(part[block] for part in drawn)))
+    return drawn
+
+
+def _draw(schedule: Schedule, key: Array, start: int, end: int, drawn: Tape) -> None:
+    """Fills in rounds [start, end) of the tapes with the given (n, 1) keys."""
     stops = [stretch.start for stretch in schedule.stretches[1:]] + [schedule.horizon]
     for i, (stretch, stop) in enumerate(zip(schedule.stretches, stops, strict=True)):
         low, high = max(start, stretch.start), min(end, stop)
@@ -135,12 +145,13 @@ def tapes(
         shuffled = schedule.order == "passes" and stop - stretch.start > 1
         choose = _passes if shuffled else _uniform
         own = _hash(_hash(key, _number(_QUERIES)), _number(i))
-        query[:, part] = stretch.queries[choose(own, len(stretch.queries), low - stretch.start, high - stretch.start)]
+        entries = choose(own, len(stretch.queries), low - stretch.start, high - stretch.start)
+        drawn.query[:, part] = stretch.queries[entries]
         if stretch.phase is None:
-            phase[:, part] = _uniform(_hash(key, _number(_PHASES)), schedule.phases, low, high)
+            drawn.phase[:, part] = _uniform(_hash(key, _number(_PHASES)), schedule.phases, low, high)
         else:
-            phase[:, part] = stretch.phase
-    return Tape(query, _uniform(_hash(key, _number(_DRAWS)), schedule.draws, start, end), phase)
+            drawn.phase[:, part] = stretch.phase
+    drawn.draw[:] = _uniform(_hash(key, _number(_DRAWS)), schedule.draws, start, end)
 
 
 def _number(value: int) -> Array:

@@ -48,7 +48,7 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = self.episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._everything = np.ones((num_envs, self.episodes.arms), np.int8)
+        self._everything, self._all = np.ones((num_envs, self.episodes.arms), np.int8), np.ones(num_envs, bool)
         self._seeds: list[int] = []
         self._episode = self._left = 0
         self._first = self._length = self._at = 0
@@ -121,14 +121,15 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
         rewards = returned[:, 0].copy()
 
         self._left -= 1
-        terminated = np.full(self.num_envs, not self._left)
+        terminated = np.zeros(self.num_envs, bool)
         if self._left:
             self._at += 1
             if self._at == self._length:
                 self._look_ahead(played.horizon - self._left)
             observations, seen = self._observe()
-            infos |= seen
+            infos.update(seen)
         else:
+            terminated[:] = True
             final, seen = self._observe()
             self._begin(self._seeds, self._episode + 1)
             observations, infos = self._end(final, infos | seen)
@@ -157,7 +158,7 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
     def _observe(self) -> tuple[Any, dict[str, Any]]:
         """Observations and infos of the queries now observed, in fresh arrays."""
         played, rounds, at = self.episodes, self._rounds, self._at
-        # A copy is a block of memory; `np.ones` sets int8 one by one, at half the cost of a round.
+        # A copy is a block of memory; `np.ones` sets its elements one by one.
         mask = self._everything.copy() if played.all_on_offer else played.masks.take(rounds.cell[at], axis=0)
         seen = played.observations.take(rounds.seen[at], axis=0)
         return played.observe(seen, mask), {"query": rounds.query[at].copy(), "action_mask": mask}
@@ -172,7 +173,8 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _flagged(self, infos: dict[str, Any]) -> dict[str, Any]:
         """Adds `_key`, which sub-environments have the key: all of them."""
-        return infos | dict.fromkeys(map("_".__add__, infos), np.ones(self.num_envs, bool))
+        infos.update(dict.fromkeys(["_" + name for name in infos], self._all.copy()))
+        return infos
 
     def _refuse(self, bad: Array, arms: Array) -> NoReturn:
         i = int(np.argmax(bad))
