@@ -69,19 +69,36 @@ def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Ch
         exact: only exact maxima tie (for scores that are looked up, not computed).
     """
     scores = masked(scores, mask)
-    top = scores.max()
+    leader, top, second = _top_two(scores)
     slack = 0.0 if exact else ROUNDING * float(np.finfo(scores.dtype).eps)
-    best = (scores >= top - slack * jnp.abs(top)) & mask
-    count = best.sum()
+    least = top - slack * jnp.minimum(jnp.abs(top), np.finfo(scores.dtype).max)  # an infinite score ties with its like
 
     def draw(_: tuple[Array, Array]) -> tuple[Array, Array]:
-        priority = jax.random.uniform(stream(key, Stream.TIES), best.shape)
-        return jnp.argmax(jnp.where(best, priority, -1.0)), jnp.asarray(False)
+        priority = jax.random.uniform(stream(key, Stream.TIES), mask.shape)
+        return jnp.argmax(jnp.where((scores >= least) & mask, priority, -1.0)).astype(jnp.int32), jnp.asarray(False)
 
     # A tie is rare and random bits are the dearest part of a round. A loop of at most one step is skipped while no
     # seed has a tie; of a `cond`, seeds side by side would run both branches in every round.
-    action, _ = lax.while_loop(lambda carry: carry[1], draw, (jnp.argmax(best), count > 1))
-    return Choice(action.astype(jnp.int32), best / real(count), scores)
+    action, _ = lax.while_loop(lambda carry: carry[1], draw, (leader, second >= least))
+    best = (scores >= least) & mask
+    return Choice(action, best / real(best.sum()), scores)
+
+
+def _top_two(scores: Array) -> tuple[Array, Array, Array]:
+    """() int32 place of the greatest of (K,) scores, its value, and the greatest of the others (-inf if K is 1).
+
+    One pass: on a CPU each small operation of a round costs about as much as its arithmetic.
+    """
+
+    def join(a: tuple[Array, Array, Array], b: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        later = b[1] > a[1]
+        place, top = jnp.where(later, b[0], a[0]), jnp.where(later, b[1], a[1])
+        return place, top, jnp.maximum(jnp.where(later, a[1], b[1]), jnp.maximum(a[2], b[2]))
+
+    places, nothing = jnp.arange(len(scores), dtype=jnp.int32), jnp.full_like(scores, -jnp.inf)
+    start = np.int32(0), scores.dtype.type(-np.inf), scores.dtype.type(-np.inf)
+    found: tuple[Array, Array, Array] = lax.reduce((places, scores, nothing), start, join, (0,))
+    return found
 
 
 def pick_sampled(scores: Array, mask: Array, draws: Array | None = None) -> Choice:

@@ -9,10 +9,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
+from agents import check_agent
+from agents.agent import Feedback, Observation
 from experiments.__main__ import parser
+from experiments.speed.problem import make_problem
 from uis_env.live.__main__ import parser as live_parser
 
 TEXT = Path("README.md").read_text(encoding="utf-8")
@@ -56,6 +62,27 @@ def test_the_agent_of_the_readme_plays(tmp_path: Path) -> None:
     assert "my_agent.make" in said
     assert "my_agent.make" in (tmp_path / "results/mine/summary.csv").read_text()
     assert "<html" in (tmp_path / "results/mine/report.html").read_text()[:200].lower()
+
+
+def test_the_agent_of_the_readme_tries_every_arm() -> None:
+    """It keeps the contract, and plays as UCB1 does: each arm once, then the best most of the time."""
+    [source] = [text for text in PYTHON if text.startswith("# my_agent.py")]
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    spec = make_problem(arms=12, dim=3, rounds=40).spec
+    check_agent(scope["make"], spec)
+    agent, mask = scope["make"](spec), np.arange(12) < 5
+    state, actions = agent.init(jax.random.key(0)), []
+    context, nothing = np.zeros(3, np.float32), np.zeros(0, np.float32)
+    for t in range(40):
+        key = jax.random.key(t)
+        choice = agent.act(key, state, Observation(t, context, mask, nothing, nothing))
+        actions.append(int(choice.action))
+        reward = float(choice.action == 2)
+        back = Feedback(t, context, mask, nothing, nothing, choice.action, reward, 0.0, *[None] * 6)
+        state = agent.update(key, state, back)
+    assert sorted(actions[:5]) == [0, 1, 2, 3, 4]
+    assert actions.count(2) > 20
 
 
 def test_commands_parse() -> None:

@@ -33,7 +33,7 @@ def within_noise(found, expected, n, sigmas=5.0):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    scores=arrays.arrays(np.float32, ARMS, elements=st.one_of(NUMBERS, st.sampled_from([0.0, 1.0]))),
+    scores=arrays.arrays(np.float32, ARMS, elements=st.one_of(NUMBERS, st.sampled_from([0.0, 1.0, np.inf]))),
     mask=arrays.arrays(bool, ARMS).filter(np.any),
     seed=st.integers(0, 2**31 - 1),
 )
@@ -56,6 +56,15 @@ def test_exact_ties_are_broken_uniformly():
     scores, mask = jnp.asarray([1.0, 3.0, 3.0, 0.0, 3.0, 5.0]), jnp.asarray([True, True, True, True, True, False])
     choices = jax.jit(jax.vmap(lambda key: pick_best(key, scores, mask)))(KEYS)
     expected = np.array([0, 1, 1, 0, 1, 0]) / 3
+    np.testing.assert_allclose(choices.propensities[0], expected, rtol=1e-6)
+    within_noise(shares(choices.action), expected, len(KEYS))
+
+
+def test_infinite_scores_tie_with_each_other_only():
+    """An arm that nobody tried yet may score infinity."""
+    scores = jnp.asarray([9.0, jnp.inf, 0.0, jnp.inf, jnp.inf, -jnp.inf])
+    choices = jax.jit(jax.vmap(lambda key: pick_best(key, scores, jnp.ones(ARMS, bool))))(KEYS)
+    expected = np.array([0, 1, 0, 1, 1, 0]) / 3
     np.testing.assert_allclose(choices.propensities[0], expected, rtol=1e-6)
     within_noise(shares(choices.action), expected, len(KEYS))
 
