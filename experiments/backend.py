@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -19,3 +21,21 @@ def configure() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+OWN_THREAD = {"xla_cpu_multi_thread_eigen": False}
+"""The units are the parallelism: matrix products stay on the thread of their unit."""
+OWN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+"""Small products are compiled into the program: calling a library costs more than they do (shared LinUCB: a fifth)."""
+
+
+@functools.cache
+def compiler_options() -> dict[str, Any] | None:
+    """What a CPU's programs are compiled with, as far as this version of XLA knows it; None on an accelerator."""
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(abs).lower(0.0).compile(OWN_THREAD | OWN_PRODUCTS)
+    except jax.errors.JaxRuntimeError:
+        return OWN_THREAD
+    return OWN_THREAD | OWN_PRODUCTS

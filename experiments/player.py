@@ -23,6 +23,7 @@ from agents.agent import Agent, Spec
 from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
 from agents.sweep import SweepPlan, Swept, sweep
 from agents.wrappers import family
+from experiments import backend
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec, numbers
 from experiments.config import AgentConfig, Config, ConfigError
 from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, SweepRuns
@@ -105,7 +106,7 @@ class Player:
     def __init__(self, config: Config, extra: Mapping[str, Factory] | None = None) -> None:
         self.config = config
         self.devices = jax.local_devices()
-        self._compiler_options = compiler_options()
+        self._compiler_options = backend.compiler_options()
         self.clock = Clock()
         self.stop = threading.Event()
         self.games: list[tuple[CellKey, Callable[[], Any]]] = all_sweeps(config) if config.sweeps else all_games(config)
@@ -327,11 +328,6 @@ def _none(key: Any) -> Any:
 
 def _hashable(value: Any) -> Any:
     return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
-
-
-def compiler_options() -> dict[str, Any] | None:
-    """On a CPU the units are the parallelism: matrix products stay on the thread of their unit."""
-    return {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
 
 
 PROGRAMS = 200

@@ -125,7 +125,7 @@ def tapes(
     if any(not 0 <= seed < 2**64 for seed in seeds):
         raise ValueError(f"a seed of {list(seeds)} is outside 0..2**64 - 1")
     key = _hash(np.array(seeds, np.uint64), np.array(episodes, np.uint64))[:, None]
-    drawn = Tape(*(np.empty((len(key), end - start), np.int32) for _ in Tape._fields))
+    drawn = Tape(*(np.zeros((len(key), end - start), np.int32) for _ in Tape._fields))
     rows = max(1, _IN_CACHE // max(end - start, 1))
     for first in range(0, len(key), rows):
         block = slice(first, first + rows)
@@ -149,7 +149,7 @@ def _draw(schedule: Schedule, key: Array, start: int, end: int, drawn: Tape) -> 
         drawn.query[:, part] = stretch.queries[entries]
         if stretch.phase is None:
             drawn.phase[:, part] = _uniform(_hash(key, _number(_PHASES)), schedule.phases, low, high)
-        else:
+        elif stretch.phase:  # zeros that nobody wrote are memory that nobody fetched
             drawn.phase[:, part] = stretch.phase
     drawn.draw[:] = _uniform(_hash(key, _number(_DRAWS)), schedule.draws, start, end)
 
@@ -161,11 +161,12 @@ def _number(value: int) -> Array:
 def _hash(key: Array, number: Array) -> Array:
     """Output `number` of the SplitMix64 generator with state `key` (Steele, Lea and Flood, OOPSLA 2014); uint64."""
     z: Array = key + (number + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z ^= z >> np.uint64(30)
+    shifted = z >> np.uint64(30)
+    z ^= shifted
     z *= np.uint64(0xBF58476D1CE4E5B9)
-    z ^= z >> np.uint64(27)
+    z ^= np.right_shift(z, np.uint64(27), out=shifted)
     z *= np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
+    z ^= np.right_shift(z, np.uint64(31), out=shifted)
     return z
 
 

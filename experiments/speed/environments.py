@@ -10,7 +10,7 @@ import numpy as np
 
 ENVIRONMENT = "uis_env:UIS/Recorded-v0"
 COST_WEIGHT = 1000.0
-STEPS, EPISODES, COPIES = 500, 10, 256
+STEPS, EPISODES, COPIES = 500, 40, 256
 BALANCE = np.array([0.1, 0.2, 1.0, 1.0])
 
 

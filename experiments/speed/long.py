@@ -23,7 +23,7 @@ from agents import linear_thompson, linear_thompson_shared, linucb, linucb_arm_o
 from agents.agent import Agent, Spec
 from agents.fusion import fuse, joint_rows
 from experiments import backend
-from experiments.player import compiler_options
+from experiments.backend import compiler_options
 from experiments.speed.problem import Array, Problem, make_problem
 from experiments.store import write_json
 

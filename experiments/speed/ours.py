@@ -9,7 +9,7 @@ import numpy as np
 
 from agents import rollout
 from agents.agent import Agent
-from experiments.player import compiler_options
+from experiments.backend import compiler_options
 from experiments.speed.problem import Array, Problem
 
 BINS = 100
