@@ -64,9 +64,6 @@ def play(runner: Runner, console: Console) -> list[Any]:
     from experiments.runner import Progress as Hooks
 
     config, units = runner.config, runner.units()
-    damaged = [unit for unit in units if runner.store.damaged(unit)]
-    for unit in damaged:
-        console.print(f"[yellow]damaged, computed again:[/] {runner.store.root / unit.path}", highlight=False)
     console.print(
         f"[bold]{config.name}[/]: {len(config.agents)} agents × {len(runner.games)} cells × "
         + (f"{len(config.swept)} preferences × " if config.sweeps else "")
@@ -82,9 +79,12 @@ def play(runner: Runner, console: Console) -> list[Any]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, speed="compiling")
-        played = 0
+        played, broken = 0, set[Path]()
 
-        def begin(total: int) -> None:
+        def begin(total: int, damaged: list[Path]) -> None:
+            broken.update(damaged)
+            for path in damaged:
+                console.print(f"[yellow]damaged, computed again:[/] {path}", highlight=False)
             bar.update(task, total=max(total, 1), completed=0)
 
         def advance(rounds: int, label: str) -> None:
@@ -97,7 +97,9 @@ def play(runner: Runner, console: Console) -> list[Any]:
             return runner.run(Hooks(begin, advance))
         except KeyboardInterrupt:
             bar.stop()
-            done = sum(runner.store.done(unit) for unit in units)
+            # To read all files once more would take longer than a user waits.
+            paths = {runner.store.root / unit.path: unit for unit in units}
+            done = sum(runner.store.done(paths[path]) if path in broken else path.exists() for path in paths)
             console.print(
                 f"\nstopped: {done} of {len(units)} work units are done and kept in {runner.store.root}.\n"
                 "Run the same command again to go on from here."

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -86,9 +87,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells while it goes on: rounds in all, then `advance(rounds, label)` as they are played."""
+    """What a run tells: `start(rounds, damaged)`, all rounds to play and the files found damaged, which are recomputed;
+    then `advance(rounds, label)` as they are played.
+    """
 
-    start: Callable[[int], None] = lambda total: None
+    start: Callable[[int, list[Path]], None] = lambda total, damaged: None
     advance: Callable[[int, str], None] = lambda rounds, label: None
 
 

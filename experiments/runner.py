@@ -152,7 +152,8 @@ class Runner:
         self.open()
         units = self.units()
         missing = [unit for unit in units if not self.store.done(unit)]
-        progress.start(len(missing) * self.player.unit_rounds)
+        damaged = [path for unit in missing if (path := self.store.root / unit.path).exists()]
+        progress.start(len(missing) * self.player.unit_rounds, damaged)
         self.executor.play(self.player, missing, self.store, progress)
         if not self.executor.first:
             return []

@@ -79,10 +79,6 @@ class Store:
         """Whether a whole, undamaged file of this config is there."""
         return self.load(unit) is not None
 
-    def damaged(self, unit: Unit) -> bool:
-        """Whether a file is there that cannot be used."""
-        return (self.root / unit.path).exists() and not self.done(unit)
-
 
 def write_json(path: Path, data: Any) -> None:
     """Sorted, indented, atomic."""

@@ -187,8 +187,9 @@ def test_a_damaged_unit_is_computed_again(whole: Path, config: Path, tmp_path: P
     runner = Runner(load_config(config), tmp_path)
     path = tmp_path / runner.units()[5].path
     path.write_bytes(path.read_bytes()[:-100])
-    assert [unit for unit in runner.units() if runner.store.damaged(unit)] == [runner.units()[5]]
-    write_runs(tmp_path, runner.run(Progress()))
+    found = []
+    write_runs(tmp_path, runner.run(Progress(start=lambda rounds, damaged: found.append((rounds, damaged)))))
+    assert found == [(runner.player.unit_rounds, [path])]
     assert files(tmp_path) == files(whole)
 
 

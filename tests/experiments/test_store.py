@@ -50,7 +50,6 @@ def test_round_trip_and_same_bytes(tmp_path: Path) -> None:
 def test_another_config_is_not_taken_for_this_one(tmp_path: Path) -> None:
     Store(tmp_path, "one").save(UNIT, make_runs())
     assert Store(tmp_path, "two").load(UNIT) is None
-    assert Store(tmp_path, "two").damaged(UNIT)
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -66,7 +65,6 @@ def test_a_flipped_bit_or_a_cut_is_noticed(place: float, bit: int, tmp_path_fact
     assert store.load(UNIT) is None
     path.write_bytes(whole[:at])
     assert store.load(UNIT) is None
-    assert store.damaged(UNIT)
 
 
 def test_gather_joins_blocks_and_names_what_is_missing(tmp_path: Path) -> None:
