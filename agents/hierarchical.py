@@ -14,7 +14,7 @@ from jax import Array, lax
 from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
 from agents.choosing import Stream, pick_sampled, real, stream
 from agents.freeze import freeze_context
-from agents.posterior import Gaussian, diagonal, observe, observe_batch
+from agents.posterior import Gaussian, compensated, diagonal, observe, observe_batch
 from agents.priced import WEIGHT, penalty
 from agents.wrappers import warm_up
 
@@ -128,7 +128,7 @@ def hierarchical_logit_thompson(
 
     def init(key: Array) -> Belief:
         spread = jnp.concatenate([jnp.full(n, real(sd)) for n, sd in zip(sizes, spreads, strict=True)])
-        return Belief(diagonal(spread), priced.init())
+        return Belief(compensated(diagonal(spread), spec.horizon), priced.init())
 
     def act(key: Array, state: Belief, observation: Observation) -> Choice:
         x = clipped(observation.context)

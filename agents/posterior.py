@@ -45,8 +45,15 @@ def prior(ridge: float | Array, *shape: int) -> Gaussian:
     return Gaussian(real(jnp.zeros(shape)), eye / jnp.sqrt(real(ridge)))
 
 
-def compensated(belief: Gaussian) -> Gaussian:
-    """The same belief, from here on without drift, at twice the memory."""
+DRIFTS = 5_000
+"""Rounds up to which a root stays within 1e-3 of float64 as it is: 9e-4 was measured after twice as many, with two
+features that were always equal."""
+
+
+def compensated(belief: Gaussian, rounds: int) -> Gaussian:
+    """The same belief; if it is to see more than `DRIFTS` rounds, from here on without drift, at twice the memory."""
+    if rounds <= DRIFTS:
+        return belief
     return belief._replace(lost=(jnp.zeros_like(belief.mean), jnp.zeros_like(belief.root)))
 
 

@@ -17,7 +17,7 @@ from jax import Array
 
 from agents.agent import Feedback, Logged, Spec
 from agents.choosing import real
-from agents.posterior import Gaussian, observe, observe_batch, prior
+from agents.posterior import Gaussian, compensated, observe, observe_batch, prior
 from agents.regression import change
 from uis_env.bandit import PREFERENCE
 
@@ -80,7 +80,8 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
         dim = 1 + len(columns)
         belief = prior(ridge, spec.arms, dim)
         mean = jnp.zeros((spec.arms, 1 + len(others), dim), belief.mean.dtype)
-        return Gaussian(mean if log else mean.at[:, 0, 0].set(real(known)), belief.root)
+        belief = Gaussian(mean if log else mean.at[:, 0, 0].set(real(known)), belief.root)
+        return compensated(belief, spec.horizon)
 
     def predict(state: Gaussian, x: Array, preference: Array, prices: Array) -> Array:
         preference, price = real(preference), real(prices)[spec.model]

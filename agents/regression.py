@@ -16,10 +16,6 @@ from agents.posterior import Gaussian, compensated, forget, observe, observe_bat
 
 Belief = Any
 
-DRIFTS = 10_000
-"""Rounds from which on a model that learns from every one of them compensates rounding (`posterior.compensated`): up to
-there it is within 3e-4 of float64 without, at a third of the time where the joint features are many."""
-
 
 class Regression(NamedTuple):
     """What an agent needs of a regression of some target y on a query x (D,) and an arm.
@@ -61,15 +57,16 @@ def regression(
 ) -> Regression:
     """A regression by the name of its features: "disjoint", or a fusion of `agents.fusion.fuse`."""
     if fusion == "disjoint":
-        return disjoint(spec.arms, spec.context, ridge, discount)
+        return disjoint(spec.arms, spec.context, ridge, discount, spec.horizon)
     return shared(spec, fusion, ridge, discount, normalise)
 
 
-def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array = 1.0) -> Regression:
+def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array = 1.0, rounds: int = 0) -> Regression:
     """One ridge regression per arm; K d^2 to score all arms, d^2 to learn from a round.
 
     With a discount, an observation of s rounds ago counts discount^s. Only the arm that was played is brought up to
-    date (d^3); the deviations of the others are upper bounds that never exceed the prior's.
+    date (d^3); the deviations of the others are upper bounds that never exceed the prior's. Models that learn from
+    many `rounds` are compensated (`agents.posterior`), forgetting ones need not be.
     """
     forgets = _forgets(discount)
 
@@ -77,7 +74,8 @@ def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array 
         return jnp.power(real(discount), real(jnp.maximum(now - last, 0)))
 
     def init() -> Disjoint:
-        return Disjoint(prior(ridge, arms, dim), jnp.zeros(arms, jnp.int32) if forgets else None)
+        start = prior(ridge, arms, dim)
+        return Disjoint(start, jnp.zeros(arms, jnp.int32)) if forgets else Disjoint(compensated(start, rounds), None)
 
     def predict(state: Disjoint, x: Array, now: Array) -> tuple[Array, Array]:
         mean, deviation = predict_arms(state.belief, x)
@@ -118,7 +116,7 @@ def shared(
 
     def init() -> Gaussian:
         start = prior(ridge, fused.dim)
-        return compensated(start) if spec.horizon > DRIFTS and not forgets else start
+        return start if forgets else compensated(start, spec.horizon)
 
     def predict(belief: Gaussian, x: Array, now: Array) -> tuple[Array, Array]:
         return fused.scores(belief.mean, x), fused.deviations(belief.root, x)

@@ -19,9 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from agents import linear_thompson, linear_thompson_shared, linucb, linucb_arm_only, linucb_shared, rollout
+from agents import (
+    decomposed_linucb,
+    linear_thompson,
+    linear_thompson_shared,
+    linucb,
+    linucb_arm_only,
+    linucb_shared,
+    rollout,
+)
 from agents.agent import Agent, Spec
 from agents.fusion import fuse, joint_rows
+from agents.posterior import Gaussian
+from agents.regression import Disjoint
 from experiments import backend
 from experiments.backend import compiler_options
 from experiments.speed.problem import Array, Problem, make_problem
@@ -34,11 +44,21 @@ CHUNKS = 20
 
 
 class Linear(NamedTuple):
-    """A linear agent, the fusion of its features, and its discount."""
+    """A linear model within an agent.
+
+    Attributes:
+        make: the agent.
+        fusion: of its features: "disjoint", one of `agents.fusion.fuse`, or "cost", disjoint on [1, x].
+        discount: of its observations.
+        belief: the model's posterior in the agent's state.
+        target: what it regresses: the reward, the quality, or the cost over the arm's list cost (prior mean 1).
+    """
 
     make: Callable[[Spec], Agent]
     fusion: str
     discount: float = 1.0
+    belief: Callable[[Any], Any] = lambda state: state
+    target: str = "reward"
 
 
 def _agents() -> dict[str, Linear]:
@@ -54,9 +74,29 @@ def _agents() -> dict[str, Linear]:
             (linucb_arm_only, "arm"),
         ):
             own = options | ({"fusion": fusion} if fusion in ("concat", "kronecker") else {})
-            name = f"{factory.__name__}, {fusion}" + ("" if discount == 1 else f", discount {discount:g}")
-            found[name] = Linear(_maker(factory, own), fusion, discount)
+            found[_name(factory, fusion, discount)] = Linear(
+                _maker(factory, own),
+                fusion,
+                discount,
+                _disjoint if fusion == "disjoint" else Linear._field_defaults["belief"],
+            )
+        apart = _maker(decomposed_linucb, options | {"cost_ridge": RIDGE})
+        found[_name(decomposed_linucb, "quality", discount)] = Linear(
+            apart, "disjoint", discount, lambda state: _disjoint(state.quality), "quality"
+        )
+        if discount == 1:  # costs are not forgotten
+            found[_name(decomposed_linucb, "cost", discount)] = Linear(
+                apart, "cost", discount, lambda state: state.priced._replace(mean=state.priced.mean[:, 0]), "cost"
+            )
     return found
+
+
+def _name(factory: Callable[..., Agent], what: str, discount: float) -> str:
+    return f"{factory.__name__}, {what}" + ("" if discount == 1 else f", discount {discount:g}")
+
+
+def _disjoint(state: Disjoint) -> Gaussian:
+    return state.belief
 
 
 def _maker(factory: Callable[..., Agent], options: dict[str, Any]) -> Callable[[Spec], Agent]:
@@ -113,49 +153,57 @@ def numerics(linear: Linear, problem: Problem, rounds: int) -> Errors:
     carry = rollout.start(agent, 1, problem.tables, seeds)
     options = {"trace": True}
     step: Any = None
-    pairs, rewards = [], []
+    bandit = problem.bandit
+    table = {
+        "reward": bandit.reward[0],
+        "quality": bandit.channels.quality[0],
+        "cost": bandit.cost[0] / problem.spec.list_cost.astype(np.float32),
+    }[linear.target]
+    pairs, targets = [], []
     for number in range(plan.chunks):
         part = rollout.make_rounds(plan, [schedule], [0], seeds.keys, number)
         args = (problem.tables, seeds, carry, part)
         if step is None:
             step = rollout.advance.lower(agent, plan, *args, **options).compile(compiler_options())
         carry, _, trace = step(*args)
-        query = np.asarray(part.tape.query[0], np.int64)
-        pairs.append(query * problem.spec.arms + np.asarray(trace.action[0]))
-        rewards.append(np.asarray(trace.reward[0], np.float64))
+        query, action = np.asarray(part.tape.query[0], np.int64), np.asarray(trace.action[0])
+        pairs.append(query * problem.spec.arms + action)
+        targets.append(table[query, np.asarray(part.tape.draw[0]), action].astype(np.float64))
     state = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), carry.state)
-    return _compare(linear, problem, state, np.concatenate(pairs), np.concatenate(rewards))
+    return _compare(linear, problem, linear.belief(state), np.concatenate(pairs), np.concatenate(targets))
 
 
-def _compare(linear: Linear, problem: Problem, state: Any, pair: Array, reward: Array) -> Errors:
+def _compare(linear: Linear, problem: Problem, belief: Any, pair: Array, target: Array) -> Errors:
     """`pair` is query * K + arm of every round."""
-    arms, contexts = problem.spec.arms, problem.bandit.context
-    queries = len(contexts)
+    arms, rows = problem.spec.arms, problem.bandit.context
+    queries = len(rows)
     now, arm = np.arange(len(pair)), pair % arms
-    disjoint = linear.fusion == "disjoint"
+    disjoint = linear.fusion in ("disjoint", "cost")
     last = np.full(arms, len(pair) - 1)
     if disjoint:  # an arm is brought up to date when it is played
         np.maximum.at(last := np.zeros(arms, np.int64), arm, now)
     weight = linear.discount ** (last[arm] - now).astype(np.float64)
     weights = np.bincount(pair, weight, queries * arms).reshape(queries, arms)
-    moments = np.bincount(pair, weight * reward, queries * arms).reshape(queries, arms)
+    moments = np.bincount(pair, weight * target, queries * arms).reshape(queries, arms)
 
     errors = []
     if disjoint:
-        belief = state.belief
+        if linear.fusion == "cost":
+            rows = np.insert(rows, 0, 1.0, axis=1)
+        start = np.eye(rows.shape[1])[0] * (linear.target == "cost")
         for k in range(arms):
-            errors.append(_errors(belief.root[k], belief.mean[k], contexts, weights[:, k], moments[:, k]))
+            errors.append(_errors(belief.root[k], belief.mean[k], rows, weights[:, k], moments[:, k], start))
     else:
-        phi = np.asarray(joint_rows(fuse(problem.spec, linear.fusion), jnp.asarray(contexts)))
-        errors.append(_errors(state.root, state.mean, phi, weights.ravel(), moments.ravel()))
+        phi = np.asarray(joint_rows(fuse(problem.spec, linear.fusion), jnp.asarray(rows)))
+        errors.append(_errors(belief.root, belief.mean, phi, weights.ravel(), moments.ravel(), np.zeros(phi.shape[1])))
     return Errors(*(float(worst) for worst in np.max(np.array(errors), axis=0)))
 
 
-def _errors(root: Array, mean: Array, rows: Array, weight: Array, moment: Array) -> Errors:
-    """One model against its closed form; rows (n, d) float32 with the weight and weighted rewards of each."""
+def _errors(root: Array, mean: Array, rows: Array, weight: Array, moment: Array, start: Array) -> Errors:
+    """One model against its closed form; rows (n, d) float32 with their weights and weighted targets; prior mean."""
     x = rows.astype(np.float64)
     precision = RIDGE * np.eye(x.shape[1]) + x.T @ (weight[:, None] * x)
-    covariance, exact = np.linalg.inv(precision), np.linalg.solve(precision, x.T @ moment)
+    covariance, exact = np.linalg.inv(precision), np.linalg.solve(precision, x.T @ moment + RIDGE * start)
     own = np.linalg.inv(root.T @ root)
     deviation = np.linalg.norm(x @ root.T, axis=1) / np.sqrt(np.einsum("nd,de,ne->n", x, covariance, x))
     scale = np.sqrt(np.mean((x @ exact) ** 2)) or 1.0
@@ -193,7 +241,7 @@ def command(rounds: int, path: Path | None) -> int:
         f"{long / short - 1:+.1%}\n\ngreatest relative errors of float32 against float64 after {rounds:,} rounds",
         highlight=False,
     )
-    problem = make_problem(ARMS, DIM)
+    problem = make_problem(ARMS, DIM, collinear=True)
     errors = {}
     for name, linear in AGENTS.items():
         found = errors[name] = numerics(linear, problem, rounds)

@@ -53,7 +53,9 @@ class Problem:
 
 
 @functools.cache
-def make_problem(arms: int = 60, dim: int = 32, rounds: int = 2000, queries: int = 400, draws: int = 4) -> Problem:
+def make_problem(
+    arms: int = 60, dim: int = 32, rounds: int = 2000, queries: int = 400, draws: int = 4, collinear: bool = False
+) -> Problem:
     """Simulates a world whose success probabilities are logistic in the context, and tabulates `quality − λ·cost`.
 
     Args:
@@ -63,6 +65,8 @@ def make_problem(arms: int = 60, dim: int = 32, rounds: int = 2000, queries: int
         rounds: T.
         queries: Q.
         draws: R.
+        collinear: the feature before the last is a constant 1, too, so that one direction is never learned about, as
+            where an indicator of every family of queries stands beside a constant.
 
     Raises:
         ValueError: if `arms` is not a multiple of 12.
@@ -73,7 +77,7 @@ def make_problem(arms: int = 60, dim: int = 32, rounds: int = 2000, queries: int
         raise ValueError(f"arms is {arms}, expected a multiple of {len(labels)}")
     random = np.random.default_rng(0)
     context = random.standard_normal((queries, dim)) / np.sqrt(dim)
-    context[:, -1] = 1
+    context[:, -2 if collinear else -1 :] = 1
     samples = LARGEST ** np.linspace(0, 1, budgets)
     log_price = random.uniform(np.log(1e-4), np.log(3e-3), len(MODELS))
     weights = random.standard_normal((len(labels), 1, dim)) + 0.3 * random.standard_normal((len(labels), budgets, dim))
