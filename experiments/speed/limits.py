@@ -7,14 +7,15 @@ To score K arms exactly, K matrices of D x D must be read, multiplied by the con
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from experiments.speed.clock import Timing, cores
 
-READS, PRODUCTS = 4000, 8
-"""How many reads of the working set and how many matrix products one timing makes."""
+READS, PRODUCTS = 8000, 8
+"""How many reads of the working set and how many matrix products one timing makes on every core."""
 SIZE = 512
 
 
@@ -29,31 +30,33 @@ def flops_per_round(arms: int, dim: int) -> int:
 
 
 def cases(arms: int, dim: int) -> dict[str, Callable[[], int]]:
-    """What has to be timed beside the agents: one core's reads at that working set, and its matrix products."""
-    half = np.ones(bytes_per_round(arms, dim) // 8, np.float32)
-    other, tiny = half.copy(), np.ones(1, np.float32)
-    square = np.ones((SIZE, SIZE), np.float32)
+    """What has to be timed beside the agents: reads of that working set and matrix products, on all cores at once."""
 
-    def read() -> int:
-        for _ in range(READS):
-            half.dot(other)
-        return READS
+    def reads() -> Callable[[], object]:
+        half = np.ones(bytes_per_round(arms, dim) // 8, np.float32)
+        again, other = np.broadcast_to(half, (READS, 1, len(half))), half.copy()[:, None]
+        return lambda: again @ other  # the same memory time and again, in one call
 
-    def call() -> int:
-        for _ in range(READS):
-            tiny.dot(tiny)
-        return READS
+    def products() -> Callable[[], object]:
+        square = np.ones((SIZE, SIZE), np.float32)
+        return lambda: [square @ square for _ in range(PRODUCTS)]
 
-    def product() -> int:
-        for _ in range(PRODUCTS):
-            square @ square
-        return PRODUCTS
+    def on_all_cores(make: Callable[[], Callable[[], object]], count: int) -> Callable[[], int]:
+        work = [make() for _ in range(cores())]  # memory of its own for each
 
-    return {"read": read, "call": call, "product": product}
+        def run() -> int:
+            with ThreadPoolExecutor(len(work)) as pool:
+                for done in [pool.submit(part) for part in work]:
+                    done.result()
+            return len(work) * count
+
+        return run
+
+    return {"read": on_all_cores(reads, READS), "product": on_all_cores(products, PRODUCTS)}
 
 
 def floor(arms: int, dim: int, timings: dict[str, Timing], rate: float) -> dict[str, Any]:
-    """Rounds per second that all cores could reach, and the share of it that was reached.
+    """Rounds per second that all cores together could reach, and the share of it that was reached.
 
     Args:
         arms: K.
@@ -62,14 +65,13 @@ def floor(arms: int, dim: int, timings: dict[str, Timing], rate: float) -> dict[
         rate: rounds per second of disjoint LinUCB.
     """
     moved, done = bytes_per_round(arms, dim), flops_per_round(arms, dim)
-    bandwidth = moved / (1 / timings["read"].rate - 1 / timings["call"].rate)
-    arithmetic = 2 * SIZE**3 * timings["product"].rate
-    limit = cores() / max(moved / bandwidth, done / arithmetic)
+    bandwidth, arithmetic = moved * timings["read"].rate, 2 * SIZE**3 * timings["product"].rate
+    limit = min(bandwidth / moved, arithmetic / done)
     return {
         "bytes_per_round": moved,
         "flops_per_round": done,
-        "read_per_second_per_core": bandwidth,
-        "matmul_per_second_per_core": arithmetic,
+        "read_per_second": bandwidth,
+        "matmul_per_second": arithmetic,
         "rounds_per_second": limit,
         "share_reached": rate / limit,
     }

@@ -183,9 +183,9 @@ def show(result: dict[str, Any], console: Console) -> None:
             console.print(f"  {name}: {peer.what}, beside {peer.against}{against}", highlight=False)
     floor = result["floor"]
     console.print(
-        f"\nfloor of disjoint LinUCB: {floor['bytes_per_round'] / 1024:,.0f} KiB a round at "
-        f"{floor['read_per_second_per_core'] / 1e9:.0f} GB/s a core, "
-        f"{floor['flops_per_round'] / 1e3:,.0f} kflop at {floor['matmul_per_second_per_core'] / 1e9:.0f} Gflop/s: "
+        f"\nfloor of disjoint LinUCB: {floor['bytes_per_round'] / 1024:,.0f} KiB a round, read at "
+        f"{floor['read_per_second'] / 1e9:.0f} GB/s by {machine['cores']} cores, "
+        f"{floor['flops_per_round'] / 1e3:,.0f} kflop at {floor['matmul_per_second'] / 1e9:.0f} Gflop/s: "
         f"so {floor['rounds_per_second']:,.0f} rounds/s; {floor['share_reached']:.0%} reached\n"
         f"env.step costs {result['env_step_over_cartpole']:.2g} of CartPole-v1's; 256 copies play "
         f"{result['vector_256_over_scalar']:.3g} × the rounds per second of one\n"
