@@ -10,7 +10,7 @@ loses to ill-conditioning, and `mean + root' z` with z ~ N(0, I) is a posterior 
 After n observations one more changes the root by about 1 part in 2n. From some 100,000 on that is less than float32
 resolves, and where directions differ much in what is known of them, a million rounds drift by tens of per cent. A
 `compensated` belief carries along what each rounding lost (Kahan 1965, Pracniques: further remarks on reducing
-truncation errors), and stays within 1e-5.
+truncation errors), and stays within 1e-4.
 """
 
 from __future__ import annotations
