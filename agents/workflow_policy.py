@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from uis_env.workflow.core import Policy, Progress, Situation, Tasks, Workflow
+from uis_env.workflow.core import Policy, Progress, Situation, Tasks, Workflow, rounding
 
 OnDevice = Any
 """The tables, tasks or progress of `uis_env.workflow`, NumPy there and JAX arrays here."""
@@ -124,7 +124,8 @@ def advance(
     going = ~progress.done
     seconds: Any = jnp.where(going, progress.seconds - tables.seconds[query, draw, action], progress.seconds)
     tokens: Any = jnp.where(going, progress.tokens - tables.tokens[query, draw, action], progress.tokens)
-    within = (seconds >= 0) & (tokens >= 0)
+    least = [-rounding(limit, rules.steps) for limit in (rules.seconds, rules.tokens)]
+    within = (seconds >= least[0]) & (tokens >= least[1])
     need = progress.need - (going & within & tables.right[query, draw, action])
     step = progress.step + going
     success = going & (need == 0)

@@ -22,13 +22,14 @@ from agents.workflow_policy import (
     rules_of,
     train,
 )
+from uis_env.arms import Arm
 from uis_env.bandit import Reward
-from uis_env.outcomes import World
+from uis_env.outcomes import Channels, World
 from uis_env.workflow import Workflow, play
 from uis_env.workflow.core import Tasks
 from uis_env.workflow.instances import uncertain_speeds
 from uis_env.workflow.plan import plan
-from uis_env.workflow.policies import best_arm, greedy, step_blind, uniform_split
+from uis_env.workflow.policies import best_arm, greedy, one_arm, step_blind, uniform_split
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,21 @@ def test_transitions_are_those_of_the_environment_bit_for_bit(
         for a, b in zip(mine, theirs, strict=True):
             np.testing.assert_array_equal(a, b)
     assert theirs.done.all()
+
+
+def test_seconds_that_use_up_the_deadline_exactly_are_within_it_here_too(world_factory: Callable[..., World]) -> None:
+    amounts = np.full((1, 1, 1), 0.7, np.float32)
+    channels = Channels(np.ones((1, 1, 1), np.float32), latency=amounts)
+    expected = Channels(np.ones((1, 1), np.float32), latency=amounts[:, 0])
+    arms = (Arm("m", "single", (1,)),)
+    world = world_factory(1, 1, arms=arms, groups=("g",), channels=channels, expected=expected, cost_ends={})
+    flow = Workflow(world, steps=3, deadline=3 * 0.7, token_budget=None, reward=Reward())
+    rules, tables, tasks = rules_of(flow), jax.tree.map(jnp.asarray, flow.tables), flow.tasks([0])
+    progress, total = begin(rules, 1), 0.0
+    for _ in range(3):
+        progress, reward = advance(rules, tables, tasks, progress, jnp.zeros(1, jnp.int32))
+        total += float(reward[0])
+    assert total == play(flow, one_arm(flow, 0), tasks)[0][0] == 1
 
 
 def test_tasks_are_drawn_as_the_tapes_are(tiny_world: World) -> None:

@@ -198,6 +198,26 @@ def test_a_task_by_hand(
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("seconds", [0.7, 1.1, 0.1, 1 / 3])
+@pytest.mark.parametrize("steps", [3, 7, 10])
+def test_fractions_that_use_up_a_limit_exactly_are_within_it(
+    world_factory: Factory, seconds: float, steps: int
+) -> None:
+    amounts = np.full((1, 1, 1), seconds, np.float32)
+    channels = Channels(np.ones((1, 1, 1), np.float32), tokens=amounts, latency=amounts)
+    expected = Channels(**{n: x.mean(axis=1) for n, x in channels.present().items()})
+    arms = (Arm("m", "single", (1,)),)
+    world = world_factory(1, 1, arms=arms, groups=("g",), channels=channels, expected=expected, cost_ends={})
+    exact = {"deadline": steps * seconds, "token_budget": steps * seconds}
+    for scale, success in ((1.0, True), (0.9999, False)):
+        limits = {name: scale * limit for name, limit in exact.items()}
+        flow = Workflow(world, steps=steps, reward=Reward(), **limits)
+        best = plan(flow, steps, steps)
+        assert best.value[0] == success
+        returns, succeeded = play(flow, best, flow.tasks([0]))
+        assert succeeded[0] == returns[0] == success
+
+
 def test_the_observation_shows_what_is_left(world_factory: Factory) -> None:
     flow, tasks = by_hand(world_factory)
     progress = flow.begin(1)

@@ -94,8 +94,9 @@ class Workflow:
     The queries of a task come from one of the world's groups (drawn uniformly; a task's steps are alike), with
     replacement. A step succeeds if its quality is at least 1/2. The task succeeds as soon as `quorum` steps have; it
     fails as soon as that cannot happen any more, or when seconds or tokens run out (the step that overruns does not
-    count). Every step pays −λ·cost, and success pays the reward's `quality` weight, so the return is
-    `success − λ·spent`: what came before and what is left matter, this is a Markov decision process, not a bandit.
+    count; one that uses up what is left, but for `rounding`, does). Every step pays −λ·cost, and success pays the
+    reward's `quality` weight, so the return is `success − λ·spent`: what came before and what is left matter, this is a
+    Markov decision process, not a bandit.
 
     Args:
         world: a World, or the name of a shipped one.
@@ -214,7 +215,8 @@ class Workflow:
         going = ~progress.done
         seconds = np.where(going, progress.seconds - self.tables.seconds[cell], progress.seconds)
         tokens = np.where(going, progress.tokens - self.tables.tokens[cell], progress.tokens)
-        within = (seconds >= 0) & (tokens >= 0)
+        least = [-rounding(limit, self.steps) for limit in self.limits]
+        within = (seconds >= least[0]) & (tokens >= least[1])
         need = progress.need - (going & within & self.tables.right[cell])
         step = progress.step + going.astype(np.int32)
         success = going & (need == 0)
@@ -233,6 +235,15 @@ class Workflow:
         group = int(rng.integers(len(self.groups)))
         place = rng.integers(self.tables.sizes[group], size=self.steps)
         return group, self.tables.members[group, place], rng.integers(self.tables.right.shape[1], size=self.steps)
+
+
+def rounding(limit: float, steps: int) -> float:
+    """What float32 rounding may take from a limit that is used up exactly, in its unit.
+
+    Limit and amounts (which add up to the limit) are each off by 2^-24 of it at most, and so is every subtraction;
+    without this three steps of .7 s would overrun 2.1 s.
+    """
+    return (steps + 2) * 2.0**-24 * limit
 
 
 def play(flow: Workflow, policy: Policy, tasks: Tasks) -> tuple[Array, Array]:
