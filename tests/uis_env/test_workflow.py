@@ -122,6 +122,22 @@ def test_rounding_brackets_the_optimum(world_factory: Factory, seed: int) -> Non
     assert fine[1] - fine[0] <= coarse[1] - coarse[0] + 1e-9
 
 
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_a_bound_does_not_count_on_an_overrun_to_end_a_lost_task(world_factory: Factory, units: int) -> None:
+    one = np.ones((1, 1, 1), np.float32)  # three steps of 1 s in 3 s, never right: -.1 each; by units of 3 s, two fit
+    channels = Channels(0 * one, latency=one)
+    expected = Channels(0 * one[0], latency=one[0])
+    arms = (Arm("m", "single", (1,)),)
+    world = world_factory(1, 1, arms=arms, groups=("g",), channels=channels, expected=expected, cost_ends={})
+    flow = Workflow(world, steps=3, quorum=1, deadline=3.0, token_budget=None, reward=Reward(latency=0.1))
+    low, high = plan(flow, units), plan(flow, units, optimistic=True)
+    earned = play(flow, low, flow.tasks([0]))[0][0]
+    assert earned == pytest.approx(-0.3)
+    assert low.value[0] <= -0.3 + 1e-6 and high.value[0] >= -0.3 - 1e-6
+    if units == 3:
+        assert low.value[0] == high.value[0] == pytest.approx(-0.3)
+
+
 def test_a_plan_earns_its_value() -> None:
     world = uncertain_speeds(queries=20, draws=20)
     flow = Workflow(world, steps=5, deadline=20.0, token_budget=None, quorum=4, reward=Reward(latency=0.002))

@@ -40,6 +40,15 @@ class Grid(NamedTuple):
         return np.asarray(amount, np.float64) * (self.units / self.limit)
 
 
+class Grids(NamedTuple):
+    """Seconds and tokens in units, and how use is rounded: up or down; `exact` where it never has to be."""
+
+    seconds: Grid
+    tokens: Grid
+    up: bool
+    exact: bool
+
+
 class Plan:
     """What dynamic programming found; a `Policy` for the workflow.
 
@@ -49,14 +58,14 @@ class Plan:
             needed and units left; 0 where the task is over.
     """
 
-    def __init__(self, flow: Workflow, values: Array, grids: tuple[Grid, Grid], up: bool) -> None:
-        self.flow, self.values, self._grids, self._up = flow, values, grids, up
+    def __init__(self, flow: Workflow, values: Array, grids: Grids) -> None:
+        self.flow, self.values, self._grids = flow, values, grids
         self._known: dict[tuple[int, ...], int] = {}
         self.value: Array = values[:, flow.steps, flow.quorum, -1, -1]
 
     def __call__(self, seen: Situation) -> Array:
         """(n,) the arm of greatest expected return for each of n tasks."""
-        seconds, tokens = self._grids
+        seconds, tokens, *_ = self._grids
         left = zip(
             seen.query.tolist(),
             seen.group.tolist(),
@@ -76,7 +85,7 @@ class Plan:
     def _choose(self, query: int, group: int, steps: int, need: int, seconds: int, tokens: int) -> int:
         if not (steps and need):
             return int(self.flow.tables.mask[query].argmax())  # the task is over, any arm will do
-        after = _after(self.flow, self.values[group], query, steps, need, self._grids, self._up)
+        after = _after(self.flow, self.values[group], query, steps, need, self._grids)
         return int(after(np.array([seconds]), np.array([tokens]))[0, 0].argmax())
 
 
@@ -90,7 +99,8 @@ def plan(flow: Workflow, second_units: int = 60, token_units: int = 60, optimist
 
     Use is rounded up to whole units, so `value` is a lower bound of the optimum, and the plan, played on the true
     amounts, earns at least that in expectation. `optimistic` rounds down: an upper bound. Where every use is a whole
-    number of units both are the optimum.
+    number of units both are the optimum. To overrun may be better than to go on, as it ends what a lost task costs:
+    where rounding leaves it open which of both happens, the lower bound takes the worse, the upper one the better.
 
     Time and memory grow with the queries of a group × R × K × (second_units + 1) × (token_units + 1) × S·quorum: for
     small instances.
@@ -107,28 +117,29 @@ def plan(flow: Workflow, second_units: int = 60, token_units: int = 60, optimist
     if second_units < 1 or token_units < 1:
         raise ValueError(f"second_units and token_units are {second_units} and {token_units}, expected >= 1")
     limits = flow.limits
-    grids = (
-        Grid(limits[0], second_units if math.isfinite(limits[0]) else 0),
-        Grid(limits[1], token_units if math.isfinite(limits[1]) else 0),
-    )
-    shape = (len(flow.groups), flow.steps + 1, flow.quorum + 1, grids[0].units + 1, grids[1].units + 1)
+    seconds = Grid(limits[0], second_units if math.isfinite(limits[0]) else 0)
+    tokens = Grid(limits[1], token_units if math.isfinite(limits[1]) else 0)
+    used = ((seconds, flow.tables.seconds), (tokens, flow.tables.tokens))
+    exact = all(np.array_equal(grid.used(table, True), grid.used(table, False)) for grid, table in used)
+    grids = Grids(seconds, tokens, not optimistic, exact)
+    shape = (len(flow.groups), flow.steps + 1, flow.quorum + 1, seconds.units + 1, tokens.units + 1)
     values = np.zeros(shape)
-    cells = np.arange(grids[0].units + 1), np.arange(grids[1].units + 1)
+    cells = np.arange(seconds.units + 1), np.arange(tokens.units + 1)
     for group in range(len(flow.groups)):
         members = flow.tables.members[group, : flow.tables.sizes[group]].tolist()
         for steps in range(1, flow.steps + 1):
             for need in range(1, min(steps, flow.quorum) + 1):
                 for query in members:
-                    after = _after(flow, values[group], query, steps, need, grids, not optimistic)
+                    after = _after(flow, values[group], query, steps, need, grids)
                     values[group, steps, need] += after(*cells).max(axis=-1) / len(members)
-    return Plan(flow, values, grids, not optimistic)
+    return Plan(flow, values, grids)
 
 
-def _after(flow: Workflow, values: Array, query: int, steps: int, need: int, grids: tuple[Grid, Grid], up: bool) -> Any:
+def _after(flow: Workflow, values: Array, query: int, steps: int, need: int, grids: Grids) -> Any:
     """A function of (I,) seconds and (J,) token cells: (I, J, K) expected return of every arm, −inf where masked."""
     tables: Tables = flow.tables
     right = tables.right[query]
-    used = grids[0].used(tables.seconds[query], up), grids[1].used(tables.tokens[query], up)
+    used = grids.seconds.used(tables.seconds[query], grids.up), grids.tokens.used(tables.tokens[query], grids.up)
     won = values[steps - 1, need - 1] if need > 1 else np.full_like(values[0, 0], flow.reward.quality)
     lost = values[steps - 1, need] if need <= steps - 1 else np.zeros_like(values[0, 0])
     go_on = np.stack([lost, won])
@@ -140,7 +151,13 @@ def _after(flow: Workflow, values: Array, query: int, steps: int, need: int, gri
         for took, cost, fine in zip(*used, right.astype(np.intp), strict=True):  # one draw after the other: less memory
             i, j = seconds[:, None] - took, tokens[:, None] - cost
             within = (i >= 0)[:, None, :] & (j >= 0)[None, :, :]
-            total += np.where(within, go_on[fine, i[:, None, :], j[None, :, :]], 0.0)
+            further = go_on[fine, np.maximum(i, 0)[:, None, :], np.maximum(j, 0)[None, :, :]]
+            if grids.exact:
+                total += np.where(within, further, 0.0)
+            elif grids.up:  # more may be left than the cells say: perhaps it goes on
+                total += np.where(within, further, np.minimum(further, 0.0))
+            else:  # less may be left: perhaps it overruns
+                total += np.where(within, np.maximum(further, 0.0), 0.0)
         return np.where(mask, total / len(right) - spent, -np.inf)
 
     return returns
