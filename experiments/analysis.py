@@ -93,8 +93,8 @@ class HonestyRow(NamedTuple):
     """What keeps a comparison honest, per agent; the fields are the columns of `honesty.csv`.
 
     - `reward_iqm`: interquartile mean over seeds, with its interval;
-    - `reward_1000`: mean reward of the first 1,000 rounds, pilot charged (blank if that is no bin's end or the whole
-      run); `reward_last_quarter`: of the last quarter of the rounds;
+    - `reward_1000`: mean reward of the first 1,000 rounds, pilot charged (blank if that is neither a bin's end nor the
+      whole run); `reward_last_quarter`: of the last quarter of the rounds;
     - `gain`: expected reward over the best fixed arm of the same rounds (difference of regrets, so the luck of draws
       is out of it; pilot charged), with its interval over seeds;
     - `oracle_gap`: table oracle minus best fixed arm, interval over queries; `oracle_share`: the share of it that the
@@ -135,7 +135,7 @@ class HonestyRow(NamedTuple):
     ceiling: float
     ceiling_lo: float
     ceiling_hi: float
-    no_signal: int
+    no_signal: float
     ceiling_share: float
     ceiling_share_lo: float
     ceiling_share_hi: float
@@ -328,7 +328,7 @@ def _honesty(cell: Cell) -> dict[str, HonestyRow]:
             ceiling=ceiling.value,
             ceiling_lo=ceiling.low,
             ceiling_hi=ceiling.high,
-            no_signal=int(not ceiling.low > 0),
+            no_signal=float(known["ceiling"]["no_signal"]) if known["ceiling"] else np.nan,
             ceiling_share=float(gain.mean() / given),
             ceiling_share_lo=float(gain_low / given),
             ceiling_share_hi=float(gain_high / given),
@@ -363,7 +363,9 @@ def _share(gain: Array, gap: Array) -> _Value:
 
 def _early(cell: Cell, runs: AgentRuns) -> float:
     bins, rest = divmod(EARLY, cell.bin_rounds)
-    if rest or cell.rounds < EARLY:
+    if cell.rounds == EARLY:
+        bins = runs.curves["reward"].shape[1]
+    elif rest or cell.rounds < EARLY:
         return float("nan")
     reward = runs.curves["reward"][:, :bins].sum(axis=1, dtype=np.float64) - runs.totals["pilot_charge"]
     return float(reward.mean() / EARLY)

@@ -176,16 +176,19 @@ class Runner:
             ]
         for key, game in self.games:
             made = game()
+            known = references(made.world, made.scenario, made.bandit, made.schedule, np.asarray(made.tables.fold))
+            agents = gather(self.store, key, names, player.blocks)
+            if known["best_fixed"] is None:  # no arm is always on offer: these two played any
+                fixed = {part.name for part in self.config.agents if part.what in ("best_fixed", "fixed_elsewhere")}
+                agents = {name: runs for name, runs in agents.items() if name not in fixed} or agents
             cells.append(
                 Cell(
                     key=key,
                     rounds=self.config.rounds,
                     bin_rounds=player.plan(names[0]).bin_rounds,
                     seeds=player.seeds,
-                    agents=gather(self.store, key, names, player.blocks),
-                    references=references(
-                        made.world, made.scenario, made.bandit, made.schedule, np.asarray(made.tables.fold)
-                    ),
+                    agents=agents,
+                    references=known,
                 )
             )
         return cells

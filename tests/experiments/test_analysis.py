@@ -109,6 +109,8 @@ def test_early_and_late_rounds(tiny_world, cell_factory):
     assert row.reward_last_quarter == pytest.approx(curve[:, 15:].sum(axis=1).mean() / 500)
     odd = analyse([cell_factory(tiny_world, seeds=3, rounds=2000, bin_rounds=300)])[0].honesty["learner"]
     assert np.isnan(odd.reward_1000)
+    whole = analyse([cell_factory(tiny_world, seeds=3, rounds=1000, bin_rounds=70)])[0]  # the last bin holds 20 rounds
+    assert whole.honesty["learner"].reward_1000 == pytest.approx(whole.summary["learner"].reward)
     # 7 bins of 300 rounds, the last of them with 200: a quarter is the last bin
     assert 0 < odd.reward_last_quarter < 1
 

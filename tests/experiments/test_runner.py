@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -10,16 +11,18 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import player
+from experiments import cells, player
 from experiments.analysis import analyse
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.runner import InterruptedRunError, Progress, Runner
 from experiments.store import StoreError, read_runs, write_runs
+from uis_env import worlds
 from uis_env.tape import tape
 
 CONFIG = """
@@ -122,6 +125,20 @@ options = {freeze = true}
         for runs in cell.agents.values():
             for i, seed in enumerate(cell.seeds):
                 assert not runs.query_count[i, game.pilot_of(int(seed))[0]].any()
+
+
+def test_without_an_arm_that_is_always_on_offer_nothing_is_called_the_best_fixed_arm(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds.load("Synthetic", queries=40, draws=4)
+    recorded = np.arange(40)[:, None] != np.arange(40)[None, :]  # every arm is lacking for one query
+    monkeypatch.setattr(cells, "load_world", lambda *_: dataclasses.replace(world, recorded=recorded))
+    text = CONFIG + '[[agents]]\nname = "elsewhere"\nkind = "fixed_elsewhere"\n'
+    made = analyse(Runner(parse_config(tomllib.loads(text), "tiny.toml"), tmp_path).run(Progress()))
+    for one in made:
+        assert set(one.summary) == {"eager", "random"}
+        assert not one.versus_best_fixed()
+        assert all(np.isnan(row.gain) and np.isnan(row.no_signal) for row in one.honesty.values())
 
 
 def test_prices_and_seeds_compile_once(config: Path, tmp_path: Path) -> None:
