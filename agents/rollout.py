@@ -77,7 +77,8 @@ class Tables(NamedTuple):
     Attributes:
         bandit: the tables that are played.
         fold: (Q,) int32, each query's fold.
-        elsewhere: (F, K), mean expected reward over the queries of the other folds; -inf for arms not always on offer.
+        elsewhere: (F, K), mean expected reward per round on the queries of the other folds; -inf for arms not always on
+            offer.
         ends: natural logs of the lowest and highest positive cost, (2,), and latency where there is one: the ends of
             their histograms.
         places: (V, Q, R, K) int16 each, the histogram's bin of every cost and latency.
@@ -177,13 +178,18 @@ def _derive(seeds: Array, name: Array) -> Keys:
     return jax.vmap(one)(seeds)
 
 
-def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0) -> Tables:
-    """Adds the folds, the arm values on other folds and the bins of the histograms to the tabulated bandit."""
+def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0, weight: NDArray[Any] | None = None) -> Tables:
+    """Adds the folds, the arm values on other folds and the bins of the histograms to the tabulated bandit.
+
+    `weight` (P, Q) is the share of the rounds with each phase and query; None counts all alike.
+    """
     queries = bandit.context.shape[0]
     fold = np.random.default_rng(seed).permutation(queries) % min(folds, queries)
-    mean = bandit.expected.mean(axis=0, dtype=np.float64)
-    always = bandit.mask.all(axis=(0, 1))
-    elsewhere = np.stack([mean[(fold != f) | (queries == 1)].mean(axis=0) for f in range(fold.max() + 1)])
+    weight = np.ones(bandit.expected.shape[:2]) if weight is None else weight
+    worth, share = np.einsum("pq,pqk->qk", weight, bandit.expected), weight.sum(axis=0)
+    always = (bandit.mask | (weight == 0)[..., None]).all(axis=(0, 1))
+    others = [(fold != f) | (queries == 1) for f in range(fold.max() + 1)]
+    elsewhere = np.stack([worth[rows].sum(axis=0) / max(share[rows].sum(), 1e-300) for rows in others])
     ends, places = {}, {}
     for name, table in (("cost", bandit.cost), ("latency", bandit.channels.latency)):
         if table is not None:

@@ -20,6 +20,7 @@ from agents.rollout import Tables, make_tables
 from agents.text import text_features
 from agents.wrappers import only
 from experiments.config import AgentConfig, Config, ConfigError, PreferenceConfig, ScenarioConfig, WorldConfig
+from experiments.references import round_weights
 from experiments.results import CellKey
 from uis_env import worlds
 from uis_env.arms import ArmCatalog
@@ -128,7 +129,8 @@ def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, pref
     fewest = min(len(stretch.queries) for stretch in schedule.stretches)
     if config.pilot >= fewest:
         raise ConfigError(f"pilot: {config.pilot} queries of {fewest} would leave none to play in {key.label}")
-    return Game(key, loaded, made, reward, bandit, make_tables(bandit), schedule, config.pilot)
+    tables = make_tables(bandit, weight=round_weights(schedule, len(loaded.query_ids)))
+    return Game(key, loaded, made, reward, bandit, tables, schedule, config.pilot)
 
 
 def all_games(config: Config) -> list[tuple[CellKey, Callable[[], Game]]]:
