@@ -88,6 +88,8 @@ def test_rounding_ties_unless_the_scores_are_exact():
         (partial(epsilon_greedy, epsilon=0.3, decay=0.5), 4, [0.02, 0.02, 0.02, 0.92, 0.02, 0]),
         (partial(epsilon_greedy, epsilon=0.3, warmup=9), 4, None),
         (lambda spec: explore(linucb(spec), 0.5), 7, [0.1, 0.1, 0.1, 0.6, 0.1, 0]),
+        (lambda spec: explore(epsilon_greedy(spec, 0.5), 0.5), 7, [0.15, 0.15, 0.15, 0.4, 0.15, 0]),
+        (lambda spec: explore(explore(epsilon_greedy(spec, 0.5), 0.5), 0.5), 7, [0.175, 0.175, 0.175, 0.3, 0.175, 0]),
     ],
 )
 def test_propensities_match_frequencies(spec, make, number, expected):
