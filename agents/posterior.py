@@ -150,4 +150,5 @@ def stale_variance(variance: Array, bound: Array, keep: Array) -> Array:
     In each eigendirection `forget` takes v to `v / (keep + (1 - keep) v / bound)`, bound the prior variance; that map
     is concave, so (Jensen) its value at the mean is at least the mean of its values.
     """
-    return variance / (keep + (1.0 - keep) * variance / jnp.maximum(bound, np.finfo(bound.dtype).tiny))
+    tiny = np.finfo(bound.dtype).tiny  # of features that are all zero both variances are zero
+    return variance / jnp.maximum(keep + (1.0 - keep) * variance / jnp.maximum(bound, tiny), tiny)

@@ -108,3 +108,7 @@ def test_stale_variance_lies_between_the_exact_one_and_the_prior(sample, keep):
         assert value <= bound * (1 + 1e-9)
     if keep == 1:
         np.testing.assert_allclose(value, before, rtol=1e-12)
+
+
+def test_stale_variance_of_features_that_are_all_zero_is_zero_however_long_ago():
+    assert float(stale_variance(jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(0.0))) == 0.0
