@@ -80,7 +80,7 @@ def coordinates(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     of a full grid lose one dimension per factor.
     """
     _, values, basis = np.linalg.svd(rows, full_matrices=False)
-    rank = int((values > values[0] * 1e-9).sum())
+    rank = int((values > values.max(initial=0.0) * 1e-9).sum())
     return np.asarray(rows @ basis[:rank].T)
 
 

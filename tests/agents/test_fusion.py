@@ -42,3 +42,14 @@ def test_what_does_not_fit_is_refused(spec_factory):
         fuse(spec_factory(context=5), "hadamard")
     with pytest.raises(ValueError, match="fusion is 'sum', expected 'concat'"):
         fuse(spec_factory(), "sum")
+
+
+@pytest.mark.parametrize("kind", ["concat", "kronecker", "arm"])
+def test_arms_without_features_are_all_alike(spec_factory, kind):
+    """One arm's text tells it from no other, so it has no feature at all."""
+    fused = fuse(spec_factory(arms=1, features=np.zeros((1, 0), np.float32)), kind)
+    x = jnp.asarray([0.3, -1.0, 0.5, 1.0])
+    assert fused.dim == {"concat": 4, "kronecker": 4, "arm": 1}[kind]
+    np.testing.assert_allclose(
+        fused.deviations(jnp.eye(fused.dim), x), jnp.linalg.norm(fused.features(x, 0)), rtol=1e-6
+    )
