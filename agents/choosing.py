@@ -101,19 +101,21 @@ def _top_two(scores: Array) -> tuple[Array, Array, Array]:
     return found
 
 
-def pick_sampled(scores: Array, mask: Array, draws: Array | None = None) -> Choice:
-    """The arm on offer whose sampled score is greatest (posterior sampling).
+def pick_sampled(key: Array, scores: Array, mask: Array, draws: Array | None = None) -> Choice:
+    """The arm on offer whose sampled score is greatest (posterior sampling); exact ties are broken uniformly.
+
+    Draws tie where there is nothing to draw: features that are all zero, a scale of zero.
 
     Args:
+        key: of this round; only the stream TIES is used.
         scores: (K,) one draw of every arm's score.
         mask: (K,) bool.
         draws: (M, K) further draws from the same posterior; the share that each arm wins estimates its propensity.
             Without them the propensities are NaN.
     """
-    scores = masked(scores, mask)
+    choice = pick_best(key, scores, mask, exact=True)
     if draws is None:
-        propensities = jnp.full(mask.shape, jnp.nan, scores.dtype)
-    else:
-        winners = jnp.argmax(masked(draws, mask), axis=-1)
-        propensities = jnp.zeros(mask.shape, scores.dtype).at[winners].add(1.0 / draws.shape[0])
-    return Choice(jnp.argmax(scores).astype(jnp.int32), propensities, scores)
+        return choice._replace(propensities=jnp.full(mask.shape, jnp.nan, scores.dtype))
+    draws = masked(draws, mask)
+    winners = real((draws == draws.max(axis=-1, keepdims=True)) & mask)
+    return choice._replace(propensities=(winners / winners.sum(axis=-1, keepdims=True)).mean(axis=0))

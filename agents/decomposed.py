@@ -100,7 +100,7 @@ def decomposed_thompson(
             return weight * drawn - charge
 
         draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
 
     return warm_up(_learner(quality, priced, act), warmup)
 

@@ -141,7 +141,7 @@ def hierarchical_logit_thompson(
             return weight * jax.nn.sigmoid(logits(mean + real(scale) * (noise @ root), x)) - charge
 
         draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
 
     def update(key: Array, state: Belief, feedback: Feedback) -> Belief:
         phi = gradient(clipped(feedback.context), feedback.action)

@@ -143,7 +143,7 @@ def _thompson(model: Regression, scale: float | Array, propensity_draws: int) ->
             return model.sample(stream(key, name), belief, x, observation.round, real(scale), shape)
 
         draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
 
     return _learner(model, act)
 

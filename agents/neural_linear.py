@@ -142,7 +142,7 @@ def neural_linear_thompson(
             return model.sample(stream(key, name), belief, z, observation.round, real(scale), shape)
 
         draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
 
     agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay)
     return warm_up(agent, warmup)

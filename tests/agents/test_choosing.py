@@ -47,7 +47,7 @@ def test_choices_respect_masks_and_propensities_are_distributions(scores, mask, 
         np.testing.assert_allclose(propensities.sum(), 1, rtol=1e-6)
         assert (np.asarray(choice.scores)[~mask] == -np.inf).all()
     assert scores[int(best(key, scores, mask, exact=True).action)] == scores[mask].max()
-    drawn = sampled(scores, mask)
+    drawn = sampled(key, scores, mask)
     assert scores[int(drawn.action)] == scores[mask].max()
     assert np.isnan(drawn.propensities).all()
 
@@ -123,6 +123,19 @@ def test_thompson_propensities_are_estimated_when_asked_for(spec, data_factory, 
     within_noise(shares(choices.action), mean, 1000)
     silent = factory(spec, scale=0.3)
     assert np.isnan(silent.act(KEYS[0], state, seen).propensities).all()
+
+
+@pytest.mark.parametrize("factory", [linear_thompson, linear_thompson_shared])
+def test_thompson_sampling_breaks_ties_uniformly(spec, factory):
+    """With nothing to draw, the arm of the lowest number had been played for ever."""
+    agent = factory(spec, scale=0.0, propensity_draws=10)
+    mask = jnp.arange(ARMS) != 1
+    seen = Observation(jnp.asarray(0), jnp.ones(spec.context), mask, jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
+    state = agent.init(KEYS[0])
+    choices = jax.jit(jax.vmap(lambda key: agent.act(key, state, seen)))(KEYS)
+    expected = np.asarray(mask) / 5
+    np.testing.assert_allclose(choices.propensities[0], expected, atol=1e-6)
+    within_noise(shares(choices.action), expected, len(KEYS))
 
 
 def test_shared_posterior_draws_have_the_posterior_covariance(spec, data_factory, play):
