@@ -196,13 +196,14 @@ def _probe(
         order = jax.random.permutation(stream(key, Stream.BATCHES), count)
         context = real(logged.context)[order]
         quality, weight = real(logged.quality)[order], real(logged.mask)[order]
-        deviation = context[:kept].std(axis=0)
+        mean, deviation = context[:kept].mean(axis=0), context[:kept].std(axis=0)
         told = weight[:kept].sum(axis=0)
         share = ((weight * quality)[:kept].sum(axis=0) + 0.5) / (told + 1.0)
         scaling = state.scaling._replace(
             base=jnp.log(share) - jnp.log1p(-share),
-            mean=context[:kept].mean(axis=0),
-            deviation=jnp.where(deviation > 0, deviation, 1.0),
+            mean=mean,
+            # The rounding of a column that never varied is no scale.
+            deviation=jnp.where(deviation > 1e-6 * jnp.maximum(jnp.abs(mean), 1.0), deviation, 1.0),
         )
         arms = jnp.arange(spec.arms)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jax import Array
 
 from agents.agent import Agent, Feedback, Logged, Observation, Spec
+from agents.check import example_log
 from agents.probe import platt, probe, probe_online, reliability
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS
@@ -244,3 +245,12 @@ def test_reliability_by_hand() -> None:
     for wrong in (([0.5], [0.5, 0.5]), ([1.2], [0.5]), ([0.5], [-1.0]), ([], [])):
         with pytest.raises(ValueError, match=r"expected|leave"):
             reliability(*wrong)
+
+
+def test_a_feature_that_never_varied_in_the_pilot_keeps_its_scale(spec):
+    """The mean of equal numbers is not exactly that number: their deviation is rounding."""
+    agent, log = probe(spec, hidden=(4,), epochs=1), example_log(spec, 100)
+    log = log._replace(context=log.context.at[:, 0].set(0.1))
+    state = agent.fit(jax.random.key(0), agent.init(jax.random.key(0)), log)
+    assert float(state.scaling.deviation[0]) == 1.0
+    assert (state.scaling.deviation[1:] != 1.0).all()
