@@ -159,7 +159,6 @@ class Agent(NamedTuple):
         privileged: whether observations carry `Privileged` (references only).
         abreast: how many seeds a CPU should run side by side; 0 leaves it to the size of the state. Agents with heavy
             inner work (training a network) gain from many.
-        coins: how many coins `act` tosses to explore (`agents.wrappers.explore`), each of them independent.
     """
 
     init: Callable[[Array], State]
@@ -168,4 +167,3 @@ class Agent(NamedTuple):
     fit: Callable[[Array, State, Logged], State] | None = None
     privileged: bool = False
     abreast: int = 0
-    coins: int = 0

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     DRAWS = 5
     NETWORK = 6
     BATCHES = 7
+    WRAPPED = 8
 
 
 ROUNDING = 16

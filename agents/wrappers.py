@@ -23,18 +23,16 @@ def explore(agent: Agent, epsilon: float | Array, decay: float | Array = 0.0) ->
     """
 
     def act(key: Array, state: State, observation: Observation) -> Choice:
-        inner = agent.act(key, state, observation)
+        # What is wrapped may explore, too: of the same key both would toss one coin, at the greater of the two shares.
+        inner = agent.act(stream(key, Stream.WRAPPED), state, observation)
         mask = observation.mask
         share = real(epsilon) / (1.0 + real(decay) * observation.round)
-        # What is wrapped may explore, too: one coin for both would toss at the greater of the two shares.
-        toss = stream(key, Stream.COIN)
-        toss = jax.random.fold_in(toss, agent.coins) if agent.coins else toss
-        coin = jax.random.uniform(toss, dtype=share.dtype) < share
+        coin = jax.random.uniform(stream(key, Stream.COIN), dtype=share.dtype) < share
         action = lax.cond(coin, _any_arm, lambda *_: inner.action, key, mask)
         propensities = (1.0 - share) * inner.propensities + share * uniform_policy(mask)
         return Choice(action, propensities, inner.scores)
 
-    return agent._replace(act=act, coins=agent.coins + 1)
+    return agent._replace(act=act)
 
 
 def _any_arm(key: Array, mask: Array) -> Array:
