@@ -120,6 +120,7 @@ class Carry(NamedTuple):
         query_reward, query_count: (Q,) sums of reward and rounds by query.
         histograms: (HISTOGRAM,) int32 each, of cost, and of latency where there is one.
         arm_count: (K,) int32.
+        refused: () int32, rounds in which the agent chose an arm that was not on offer.
     """
 
     state: State
@@ -127,6 +128,7 @@ class Carry(NamedTuple):
     query_count: Array
     histograms: dict[str, Array]
     arm_count: Array
+    refused: Array
 
 
 class Rounds(NamedTuple):
@@ -294,6 +296,7 @@ def start(
                 query_count=jnp.zeros(queries, jnp.int32),
                 histograms={name: jnp.zeros(HISTOGRAM, jnp.int32) for name in tables.places},
                 arm_count=jnp.zeros(arms, jnp.int32),
+                refused=jnp.int32(0),
             )
 
         return map_seeds(one, (keys, pilot), abreast)  # type: ignore[no-any-return]
@@ -449,6 +452,8 @@ def tally(
         return jnp.where(counts, value, 0).astype(jnp.float32).reshape(-1, plan.bin_rounds).sum(axis=1)
 
     one = counts.astype(jnp.int32)
+    # A lookup beyond a table's end gives its last entry, so nothing else would tell.
+    offered = (action >= 0) & (action < arms) & bandit.mask[phase, query, action]
     pulls = jnp.zeros((plan.chunk_bins, arms), jnp.int32).at[number // plan.bin_rounds, action].add(one)
     own = own._replace(
         query_count=own.query_count.at[query].add(one),
@@ -457,6 +462,7 @@ def tally(
             for name, histogram in own.histograms.items()
         },
         arm_count=own.arm_count + pulls.sum(axis=0),
+        refused=own.refused + jnp.where(offered, 0, one).sum(),
     )
     sums = jnp.stack([total(values[name]) for name in METRICS], axis=1)
     return own, Bins(sums, pulls), Trace(action, reward, regret)

@@ -113,12 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     from experiments import commands
     from experiments.config import ConfigError
+    from experiments.interrupts import remembered
     from experiments.store import RunError
 
     try:
         match args.command:
             case "run":
-                return commands.run(args)
+                with remembered():
+                    return commands.run(args)
             case "live":
                 from experiments import live
 
@@ -126,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "paper":
                 from experiments import paper
 
-                return paper.command(args.protocols, args.out, args.seeds, args.workers, args.only)
+                with remembered():
+                    return paper.command(args.protocols, args.out, args.seeds, args.workers, args.only)
             case "workflow":
                 from experiments import workflows
 

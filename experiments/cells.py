@@ -206,10 +206,18 @@ def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, e
         inspect.signature(factory).bind(spec, **part.options)
     except TypeError as error:
         raise ConfigError(f"{where}.options: {part.what} {error}") from None
+    for name, parameter in inspect.signature(factory).parameters.items():
+        value = part.options.get(name, 0)
+        if not str(parameter.annotation).startswith("float"):
+            continue
+        if isinstance(value, bool | str | list) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ConfigError(f"{where}.options.{name}: {value!r}, expected a finite number")
     try:
         agent = factory(spec, **part.options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}.options: {error}") from None
+    if not isinstance(agent, Agent):
+        raise ConfigError(f"{where}: {part.what} returned {type(agent).__name__}, expected agents.Agent")
     if not part.pilot:
         agent = agent._replace(fit=None)
     if part.only is None:
@@ -248,6 +256,8 @@ def own_agent(text: str) -> tuple[str, Factory]:
         factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"--agent {text}: {error}") from None
+    except SyntaxError as error:
+        raise ConfigError(f"--agent {text}: {error.filename}:{error.lineno}: {error.msg}") from None
     if not callable(factory):
         raise ConfigError(f"--agent {text}: {attribute} is not callable, expected factory(spec) -> Agent")
     return f"{module}.{attribute}", factory

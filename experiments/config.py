@@ -8,7 +8,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -263,5 +263,8 @@ def _convert(data: Any, kind: type[_T], where: str) -> _T:
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
         key = place.rstrip("`").lstrip(".")
+        if message.startswith("Invalid enum value") and key in kind.__annotations__:
+            known = get_args(get_type_hints(kind)[key])
+            message = f"{message}, expected one of {', '.join(map(repr, known))}"
         joint = "" if not key else "." if where.endswith("]") else ": "
         raise ConfigError(f"{where}{joint}{key}: {message}") from None

@@ -28,7 +28,7 @@ from experiments import backend
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec, numbers
 from experiments.config import AgentConfig, Config, ConfigError
 from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, SweepRuns
-from experiments.store import Unit
+from experiments.store import RunError, Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
 from uis_env.arms import ArmCatalog
 
@@ -155,6 +155,7 @@ class Player:
 
         Raises:
             InterruptedRunError: soon after `stop` is set.
+            RunError: if an agent chose arms that were not on offer.
         """
         cell, name, _ = units[0]
         with self._lock:
@@ -192,6 +193,7 @@ class Player:
             begin = time.perf_counter()
             carry, part, _ = jax.block_until_ready(step(*args))
             bins.append(jax.tree.map(np.asarray, part))
+            self._refuse(int(np.asarray(carry.refused).sum()), cell, name)
             self.clock.add("run", name, time.perf_counter() - begin)
             played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block * len(units)
             self.clock.add("rounds", name, played)
@@ -222,6 +224,10 @@ class Player:
             raise InterruptedRunError
         begin = time.perf_counter()
         swept: Swept = jax.tree.map(np.asarray, jax.block_until_ready(step(*args)))
+        mask, query = np.asarray(made.tables.bandit.mask[0]), np.asarray(args[2].query)[:, None, :]
+        offered = (swept.action >= 0) & (swept.action < mask.shape[1])
+        offered &= mask[query, np.clip(swept.action, 0, mask.shape[1] - 1)]
+        self._refuse(int((~offered).sum()), units[0].cell, name)
         rounds = self.unit_rounds * len(units)
         self.clock.add("run", name, time.perf_counter() - begin)
         self.clock.add("rounds", name, rounds)
@@ -232,6 +238,14 @@ class Player:
             believed = None if swept.believed is None else np.asarray(swept.believed[rows])
             result.append(SweepRuns(np.asarray(swept.action[rows], np.uint16), believed))
         return result
+
+    def _refuse(self, refused: int, cell: CellKey, name: str) -> None:
+        """Ends the run if an agent chose arms that were not on offer: what they would return is no result."""
+        if refused:
+            raise RunError(
+                f"agents[{self.config.agents.index(self._part(name))}] ({name!r}) chose an arm that was not on offer "
+                f"in {refused} rounds of {cell.label}; expected one where `mask` is True (agents.check_agent checks it)"
+            )
 
     def _part(self, name: str) -> AgentConfig:
         return next(part for part in self.config.agents if part.name == name)

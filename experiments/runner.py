@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.cells import Factory
 from experiments.config import Config
+from experiments.interrupts import ASKED
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell
 from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
@@ -68,6 +69,8 @@ class Threads:
         futures: set[Future[None]] = {pool.submit(play, group) for group in groups(units, len(player.devices))}
         try:
             while futures:
+                if ASKED.is_set():
+                    raise KeyboardInterrupt
                 done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
@@ -128,7 +131,7 @@ class Runner:
             StoreError: naming the keys that differ, if it holds the results of another config.
         """
         path = self.store.root / "manifest.json"
-        if path.exists():
+        if path.exists() and self.store.holds_results():  # a config that could not be played holds no folder
             old = read_json(path)
             if old.get("config_hash") != self.store.digest:
                 keys = ", ".join(differences(old.get("config", {}), self.config.to_json())) or "config_hash"

@@ -75,6 +75,10 @@ class Store:
             return SweepRuns(arrays["action"], arrays.get("believed"))
         return _unflatten(arrays, "")
 
+    def holds_results(self) -> bool:
+        """Whether there is a unit's file, of any config."""
+        return next(self.root.glob("units/**/*.npz"), None) is not None
+
     def done(self, unit: Unit) -> bool:
         """Whether a whole, undamaged file of this config is there."""
         return self.load(unit) is not None
@@ -89,7 +93,7 @@ def read_json(path: Path) -> Any:
     """Raises StoreError, naming the file, if it is absent or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{path} does not exist: not a finished run directory") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is damaged: {error}") from None

@@ -219,14 +219,19 @@ def _check_phase(world: World, phase: Phase, where: str) -> None:
         for model, factor in factors.items():
             if model not in world.catalog.models:
                 raise ValueError(f"{where}: {name} names model {model!r}; expected one of {list(world.catalog.models)}")
-            if not 0 <= factor <= most or not math.isfinite(factor):
-                raise ValueError(f"{where}: {name} of {model!r} is {factor}, expected a number in [0, {most:g}]")
-    if not (math.isfinite(phase.load) and phase.load > 0):
-        raise ValueError(f"{where}: load is {phase.load}, expected a number > 0")
+            if not _is_number(factor) or not 0 <= factor <= most:
+                raise ValueError(f"{where}: {name} of {model!r} is {factor!r}, expected a number in [0, {most:g}]")
+    if not _is_number(phase.load) or phase.load <= 0:
+        raise ValueError(f"{where}: load is {phase.load!r}, expected a number > 0")
     if any(not 0 <= arm < len(world.catalog) for arm in phase.without):
         raise ValueError(f"{where}: without names an arm outside 0..{len(world.catalog) - 1}")
     if phase.price and phase.reward.cost and phase.reward.cost_channel != "dollars":
         raise ValueError(f"{where}: a price changes dollars, but the reward prices {phase.reward.cost_channel}")
+
+
+def _is_number(value: Any) -> bool:
+    numeric = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+    return numeric and math.isfinite(value)
 
 
 def _thinning_uniforms(world: World) -> Array:

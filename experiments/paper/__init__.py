@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 
 from experiments import commands
-from experiments.config import Config, ConfigError, load_config
+from experiments.config import Config, ConfigError, load_config, parse_config
 from experiments.paper import latency, uniscale
 from experiments.paper.claims import Finding, claims_csv, counts, evaluate, load_claims
 from experiments.paper.page import index
@@ -79,7 +79,7 @@ def play(
     for name in chosen:
         config = load_config(commands.CONFIGS / f"{name}.toml")
         if seeds is not None:
-            config = msgspec.structs.replace(config, seeds=seeds)
+            config = parse_config({**msgspec.to_builtins(config), "seeds": seeds}, "--seeds")
         if missing := _missing(config):
             skipped[name] = missing
             console.print(f"[yellow]{name} is left out:[/] {missing}", highlight=False)

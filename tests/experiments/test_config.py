@@ -42,7 +42,7 @@ MINIMAL: dict[str, Any] = {
         ({"preferences": [{"name": "p", "cost": float("nan")}]}, "preferences[0].cost"),
         ({"preferences": [{"name": "p", "cost_channel": "euros"}]}, "preferences[0].cost_channel"),
         ({"scenarios": [{"name": "späte"}]}, "scenarios[0].name"),
-        ({"order": "random"}, "order"),
+        ({"order": "random"}, "order: Invalid enum value 'random', expected one of 'passes', 'iid'"),
     ],
 )
 def test_errors_name_the_key(change: dict[str, Any], key: str) -> None:

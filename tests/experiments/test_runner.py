@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,15 +14,19 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import Agent, Choice, Spec
 from experiments import cells, player
 from experiments.analysis import analyse
 from experiments.config import ConfigError, load_config, parse_config
+from experiments.interrupts import ASKED, remembered
 from experiments.runner import InterruptedRunError, Progress, Runner
-from experiments.store import StoreError, read_runs, write_runs
+from experiments.store import RunError, StoreError, read_runs, write_runs
 from uis_env import worlds
 from uis_env.tape import tape
 
@@ -228,6 +233,52 @@ def test_another_config_is_refused_with_the_keys_that_differ(whole: Path) -> Non
     assert files(whole) == before
 
 
+def test_a_config_that_could_not_be_played_holds_no_folder(tmp_path: Path) -> None:
+    wrong = parse_config(tomllib.loads(CONFIG) | {"pilot": 500}, "my.toml")
+    with pytest.raises(ConfigError, match="pilot: 500 queries"):
+        Runner(wrong, tmp_path).run(Progress())
+    mended = parse_config(tomllib.loads(CONFIG) | {"pilot": 5, "seeds": 1, "rounds": 4}, "my.toml")
+    assert len(Runner(mended, tmp_path).run(Progress())) == 2
+
+
+def _absent(arm: int) -> Any:
+    def make(spec: Spec) -> Agent:
+        return Agent(
+            init=lambda key: (),
+            act=lambda key, state, seen: Choice(jnp.int32(arm), jnp.zeros(spec.arms), jnp.zeros(spec.arms)),
+            update=lambda key, state, back: state,
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(("arm", "rounds"), [(17, 40), (-1, 120), (10**6, 120)])
+def test_an_agent_that_plays_what_is_not_on_offer_ends_the_run(tmp_path: Path, arm: int, rounds: int) -> None:
+    changes = {"scenarios": [{"name": "new_model"}], "agents": [{"name": "mine"}], "seeds": 1, "block": 1}
+    config = parse_config(tomllib.loads(CONFIG) | changes, "my.toml")
+    with pytest.raises(RunError, match=rf"agents\[0\] \('mine'\) chose .* not on offer in {rounds} rounds"):
+        Runner(config, tmp_path, {"mine": _absent(arm)}).run(Progress())
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_so_does_one_in_a_sweep(tmp_path: Path) -> None:
+    plain = tomllib.loads(CONFIG) | {"sweeps": [{"cost": [1.0, 2.0]}], "agents": [{"name": "mine"}], "rounds": 40}
+    del plain["preferences"]
+    with pytest.raises(RunError, match=r"chose .* not on offer in \d+ rounds"):
+        Runner(parse_config(plain, "my.toml"), tmp_path, {"mine": _absent(10**6)}).run(Progress())
+
+
+def test_a_dropped_interrupt_is_not_lost(config: Path, tmp_path: Path) -> None:
+    with remembered():
+        with contextlib.suppress(KeyboardInterrupt):  # as Python does in callbacks of the garbage collection
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            Runner(load_config(config), tmp_path).run(Progress())
+    Runner(load_config(config), tmp_path).manifest()
+    with remembered():
+        assert not ASKED.is_set()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions")
 def test_a_folder_that_cannot_be_written_is_said_once(config: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
@@ -246,11 +297,18 @@ def test_a_folder_that_cannot_be_written_is_said_once(config: Path, tmp_path: Pa
         ({"scenarios": [{"name": "doom"}]}, "unknown scenario 'doom'"),
         ({"preferences": [{"name": "p", "cost": 1.0, "cost_channel": "eflops"}]}, "has no eflops"),
         ({"pilot": 500}, "pilot: 500 queries"),
+        (
+            {"agents": [{"name": "linucb", "options": {"alpha": "x"}}]},
+            r"agents\[0\] .*options.alpha: 'x', expected a finite number",
+        ),
+        (
+            {"agents": [{"name": "linucb", "options": {"alpha": float("nan")}}]},
+            "alpha: nan, expected a finite number",
+        ),
+        ({"scenarios": [{"name": "silent_quality_loss", "options": {"keep": "x"}}]}, "is 'x', expected a number in"),
     ],
 )
 def test_what_cannot_be_made_is_named(config: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
-    import tomllib
-
     with pytest.raises(ConfigError, match=message):
         Runner(parse_config(tomllib.loads(CONFIG) | change, "my.toml"), tmp_path).run(Progress())
     assert not list(tmp_path.rglob("*.npz"))
