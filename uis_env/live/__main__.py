@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "build":
             return _build(options)
+        if options.tokens is not None and options.tokens < 1:
+            raise ValueError(f"--tokens {options.tokens}: expected 1 or more")
         return _estimate(options) if options.command == "estimate" or options.dry_run else _record(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)

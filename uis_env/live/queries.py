@@ -74,7 +74,14 @@ def read_queries(path: Path, verifier: Any = "exact") -> list[Query]:
         FileNotFoundError: if there is no such file.
     """
     queries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+    if not lines:
+        raise ValueError(f"{path}: holds no queries, expected one line of JSON for each")
+    # Not splitlines(): JSON strings may hold other line separators, such as U+2028.
+    for number, line in enumerate(lines.split("\n"), start=1):
         where = f"{path}:{number}"
         try:
             row = Table(json.loads(line), where)
@@ -89,6 +96,8 @@ def read_queries(path: Path, verifier: Any = "exact") -> list[Query]:
             family=row.take("family", str, "all"),
             level=row.take("level", str, "all"),
         )
+        if not query.query_id:
+            raise ValueError(f"{where}: the id is '', expected a text that is not empty")
         try:
             query.verifier.grade("", query.answer)
         except ValueError as error:
