@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from experiments.store import RunError
 
     try:
+        if (workers := getattr(args, "workers", None)) is not None and workers < 1:
+            raise ConfigError(f"--workers {workers}: expected 1 or more")
         match args.command:
             case "run":
                 with remembered():

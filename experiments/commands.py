@@ -191,8 +191,6 @@ def _executor(args: argparse.Namespace) -> Executor:
 
     from experiments.runner import Threads
 
-    if args.workers is not None and args.workers < 1:
-        raise ConfigError(f"--workers {args.workers}: expected 1 or more")
     if args.cluster and args.distributed:
         raise ConfigError("--cluster and --distributed: expected one of them")
     if args.gpus_per_task and not args.cluster:

@@ -1,6 +1,8 @@
 """What a config entry can say of an agent's arms and of how arms are described."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from agents.check import example_observation
-from experiments.cells import all_games, make_agent, make_game, make_spec
+from experiments.__main__ import main
+from experiments.cells import all_games, make_agent, make_game, make_spec, own_agent
 from experiments.config import AgentConfig, ConfigError, Only, PreferenceConfig, parse_config
 from experiments.references import references
 from uis_env.arms import ArmCatalog
@@ -87,3 +90,33 @@ def test_the_arm_chosen_elsewhere_is_the_same_for_the_agent_and_the_reference() 
     game = make()
     told = references(game.world, game.scenario, game.bandit, game.schedule, np.asarray(game.tables.fold))
     assert np.asarray(game.tables.elsewhere).argmax(axis=1).tolist() == told["fixed_elsewhere"]["arms"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def make(spec:\n", r"broken\.py:1: .* was never closed"),
+        ("make = 3\n", "make is not callable"),
+    ],
+)
+def test_a_file_that_makes_no_agent_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        own_agent("broken:make")
+    sys.modules.pop("broken", None)
+
+
+@pytest.mark.parametrize("made", [None, (1, 2, 3)])
+def test_a_factory_that_makes_no_agent_is_named(tiny_world: World, made: Any) -> None:
+    spec = make_spec(tiny_world, None, PreferenceConfig(name="p"), 10)
+    with pytest.raises(ConfigError, match=r"expected agents\.Agent"):
+        make_agent(AgentConfig(name="mine"), spec, tiny_world.catalog, "agents[0]", {"mine": lambda spec: made})
+
+
+@pytest.mark.parametrize("command", [["run", "x.toml"], ["paper"]])
+def test_workers_are_at_least_one(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert main([*command, "--workers", "-1"]) == 2
+    assert "--workers -1: expected 1 or more" in capsys.readouterr().err
