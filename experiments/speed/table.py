@@ -44,12 +44,12 @@ def command(rounds: int, seeds: int, arms: int, dim: int, repeats: int, with_pee
     for name, value, least in (("rounds", rounds, 100), ("seeds", seeds, 2), ("dim", dim, 2), ("repeats", repeats, 1)):
         if value < least:
             raise ConfigError(f"--{name} {value}: expected at least {least}")
+    backend.configure()
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
     try:
         problem = make_problem(arms, dim, rounds)
     except ValueError as error:
         raise ConfigError(f"--arms: {error}") from None
-    backend.configure()
-    jax.config.update("jax_enable_compilation_cache", False)  # compile times are those of a first run
     with console.status("measuring"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other libraries' about newer versions of what they use
         result = measure(problem, seeds, repeats, with_peers)
