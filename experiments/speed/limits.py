@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.speed.clock import Timing, cores
 
-READS, PRODUCTS = 8000, 8
+READS, PRODUCTS = 60_000, 40
 """How many reads of the working set and how many matrix products one timing makes on every core."""
 SIZE = 512
 
