@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 XLA = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=16777216"
-"""For CPUs: loops without matrix products (random bits, ties) become one function each instead of a call per operation
-and step, which halves a round of Thompson sampling. Loops that touch more bytes than this stay as they are."""
+"""For CPUs: loops become one function each instead of a call per operation and step, which halves a round of Thompson
+sampling or of a shared linear model. Loops that touch more bytes than this stay as they are."""
 
 
 def configure() -> None:
