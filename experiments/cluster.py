@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from experiments import interrupts
 from experiments.config import Config, ConfigError
 from experiments.store import RunError
 
@@ -97,6 +98,7 @@ class Cluster:
         tasks = {play.remote(job, group, facts): group for group in groups(units, max(1, int(self._gpus)))}
         try:
             while tasks:
+                interrupts.check()
                 done, _ = self._ray.wait(list(tasks), num_returns=1, timeout=0.2)
                 if not done:
                     continue  # Ctrl-C is heard between two waits

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from experiments import interrupts
 from experiments.config import ConfigError
 from experiments.player import Player, Progress
 from experiments.runner import Threads, groups
@@ -82,6 +83,7 @@ class Hosts:
         waiting = [unit for unit in units if unit not in mine]
         last = time.monotonic()
         while waiting:
+            interrupts.check()
             left = [unit for unit in waiting if not store.done(unit)]
             if len(left) < len(waiting):
                 progress.advance((len(waiting) - len(left)) * player.unit_rounds, "other processes")

@@ -8,21 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ASKED = threading.Event()
-"""Set from a Ctrl-C on, for loops that would go on if the exception was dropped."""
+_asked = threading.Event()
+
+
+def check() -> None:
+    """Raises KeyboardInterrupt if there was a Ctrl-C, for loops that would go on if the exception was dropped."""
+    if _asked.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Inside, SIGINT sets `ASKED` before it raises KeyboardInterrupt; a handler of someone else's stays."""
-    ASKED.clear()
+    """Inside, SIGINT is remembered for `check` and then raises KeyboardInterrupt; a handler of someone else's stays."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not usual or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handler(number: int, frame: FrameType | None) -> None:
-        ASKED.set()
+        _asked.set()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, handler)
@@ -30,3 +34,4 @@ def remembered() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        _asked.clear()

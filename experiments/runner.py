@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from experiments import interrupts
 from experiments.cells import Factory
 from experiments.config import Config
-from experiments.interrupts import ASKED
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell
 from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
@@ -69,8 +69,7 @@ class Threads:
         futures: set[Future[None]] = {pool.submit(play, group) for group in groups(units, len(player.devices))}
         try:
             while futures:
-                if ASKED.is_set():
-                    raise KeyboardInterrupt
+                interrupts.check()
                 done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
