@@ -50,8 +50,8 @@ def uniscale(
 
     A round costs O(d^2) to meet the query and to learn, and O(min(d E K, E^2 (d + K))) to score K arms with E = 1 + F
     (`agents.fusion`); d = D + F for "concat", (1 + F) D for "kronecker". Measured on one core of
-    an AMD EPYC, with the 288 and the 1152 arms of `UIS/TreeSearch-v0` and its 25 query features: concat 10 and 28 us
-    (d = 39, 47), kronecker 44 and 115 us (d = 375, 575).
+    an AMD EPYC, with the 288 and the 1152 arms of `UIS/TreeSearch-v0` and its 25 query features: concat 8 and 29 us
+    (d = 39, 47), kronecker 46 and 118 us (d = 375, 575).
 
     Args:
         spec: sizes, arm features, list costs and the reward's cost transform.
