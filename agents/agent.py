@@ -157,8 +157,8 @@ class Agent(NamedTuple):
         update: (key, state, Feedback) -> state.
         fit: optional (key, state, Logged) -> state, called once before the first round if a pilot is given.
         privileged: whether observations carry `Privileged` (references only).
-        abreast: how many seeds a CPU should run side by side; 0 leaves it to the size of the state. Agents with heavy
-            inner work (training a network) gain from many.
+        abreast: how many seeds a CPU should run side by side. Agents with heavy inner work gain from many: those that
+            train a network in every round, or search all rounds so far.
     """
 
     init: Callable[[Array], State]
@@ -166,4 +166,4 @@ class Agent(NamedTuple):
     update: Callable[[Array, State, Feedback], State]
     fit: Callable[[Array, State, Logged], State] | None = None
     privileged: bool = False
-    abreast: int = 0
+    abreast: int = 1

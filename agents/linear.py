@@ -59,8 +59,7 @@ def linucb_shared(
         discount: in (0, 1]; the factor per observation, at O(d^3) a round below 1.
         warmup: rounds of uniformly random arms.
     """
-    # One seed at a time: side by side, what meets all arms is written to memory and read again.
-    return warm_up(_ucb(regression(spec, fusion, ridge, discount, normalise), alpha)._replace(abreast=1), warmup)
+    return warm_up(_ucb(regression(spec, fusion, ridge, discount, normalise), alpha), warmup)
 
 
 def linucb_arm_only(

@@ -14,7 +14,7 @@ from jax import Array, lax
 from agents.agent import Agent, Choice, Feedback, Observation, Spec
 from agents.choosing import Stream, pick_best, pick_sampled, real, stream
 from agents.posterior import Gaussian, divide_by_root
-from agents.regression import Disjoint, Regression, disjoint
+from agents.regression import Disjoint, Regression, disjoint, side_by_side
 from agents.wrappers import warm_up
 
 SLICE = 64
@@ -202,7 +202,7 @@ def _neural_linear(
         last = jnp.moveaxis(precision + real(ridge) * eye, 0, -1)
         root = jnp.moveaxis(divide_by_root(last, jnp.broadcast_to(eye[:, :, None], last.shape)), -1, 0)
         half = jnp.einsum("kij,kj->ki", root, moment)
-        return Disjoint(Gaussian(jnp.einsum("kji,kj->ki", root, half), root), None)
+        return Disjoint(side_by_side(Gaussian(jnp.einsum("kji,kj->ki", root, half), root)), None)
 
     def retrain(key: Array, state: State, rounds: Replay, filled: Array) -> tuple[Any, Any, Disjoint]:
         drawn = (jax.random.uniform(key, (steps, batch)) * filled).astype(jnp.int32)
@@ -237,7 +237,7 @@ def _neural_linear(
         params, moments, belief = jax.tree.map(lambda new, old: new.reshape(old.shape), flat, learned)
         return State(params, moments, belief, rounds)
 
-    return Agent(init, act, update, abreast=32)
+    return Agent(init, act, update)
 
 
 def _flat(tree: Any) -> Any:

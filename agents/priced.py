@@ -17,8 +17,8 @@ from jax import Array
 
 from agents.agent import Feedback, Logged, Spec
 from agents.choosing import real
-from agents.posterior import Gaussian, compensated, observe, observe_batch, prior
-from agents.regression import change
+from agents.posterior import Gaussian, compensated, observe, prior
+from agents.regression import change, observe_all, side_by_side
 from uis_env.bandit import PREFERENCE
 
 WEIGHT = {name: place for place, name in enumerate(PREFERENCE)}
@@ -29,7 +29,7 @@ class Penalty(NamedTuple):
     """The learned part of the reward that is not quality.
 
     Attributes:
-        init: () -> beliefs of C channels per arm: mean (K, C, d), and one root (K, d, d) for all channels of an arm.
+        init: () -> beliefs of C channels per arm, side by side: mean (K, C, d), one root for all channels of an arm.
         predict: (beliefs, x (D,), preference (W,), prices (M,)) -> (K,) expected penalty.
         observe: (beliefs, Feedback) -> beliefs.
         fit: (beliefs, Logged) -> beliefs.
@@ -78,7 +78,7 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
 
     def init() -> Gaussian:
         dim = 1 + len(columns)
-        belief = prior(ridge, spec.arms, dim)
+        belief = side_by_side(prior(ridge, spec.arms, dim))
         mean = jnp.zeros((spec.arms, 1 + len(others), dim), belief.mean.dtype)
         belief = Gaussian(mean if log else mean.at[:, 0, 0].set(real(known)), belief.root)
         return compensated(belief, spec.horizon)
@@ -111,6 +111,6 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
         zs = jax.vmap(regressors)(real(logged.context))
         price = real(logged.prices)[spec.model]
         ys = targets(logged, price, real(unit))
-        return jax.vmap(observe_batch, in_axes=(0, None, 1, 1))(state, zs, ys, real(logged.mask & (price > 0)))
+        return observe_all(state, zs, ys, real(logged.mask & (price > 0)))
 
     return Penalty(init, predict, learn, fit)

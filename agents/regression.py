@@ -40,7 +40,7 @@ class Disjoint(NamedTuple):
     """K independent posteriors.
 
     Attributes:
-        belief: mean (K, D), root (K, D, D).
+        belief: of K arms side by side (`side_by_side`): mean (K, D), root (D, K, D).
         last: (K,) int32, the round of each arm's last observation; None without forgetting.
     """
 
@@ -74,7 +74,7 @@ def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array 
         return jnp.power(real(discount), real(jnp.maximum(now - last, 0)))
 
     def init() -> Disjoint:
-        start = prior(ridge, arms, dim)
+        start = side_by_side(prior(ridge, arms, dim))
         return Disjoint(start, jnp.zeros(arms, jnp.int32)) if forgets else Disjoint(compensated(start, rounds), None)
 
     def predict(state: Disjoint, x: Array, now: Array) -> tuple[Array, Array]:
@@ -99,7 +99,7 @@ def disjoint(arms: int, dim: int, ridge: float | Array, discount: float | Array 
         return Disjoint(change(state.belief, arm, update), last)
 
     def fit(state: Disjoint, xs: Array, ys: Array, mask: Array) -> Disjoint:
-        return state._replace(belief=jax.vmap(observe_batch, in_axes=(0, None, 1, 1))(state.belief, xs, ys, mask))
+        return state._replace(belief=observe_all(state.belief, xs, ys, mask))
 
     return Regression(init, predict, sample, learn, fit)
 
@@ -137,20 +137,50 @@ def shared(
     return Regression(init, predict, sample, learn, fit)
 
 
+def side_by_side(belief: Gaussian) -> Gaussian:
+    """K posteriors, mean (K, ..., d) and root (K, d, d), with the roots transposed and side by side: (d, K, d).
+
+    One product with x then runs through memory in long rows. Arm after arm its rows would be d long, and adding up
+    each of them costs more than reading it: twice the time of a round at d = 12, a fifth more at 32.
+    """
+    return _with_roots(belief, lambda root: root.transpose(2, 0, 1))
+
+
+def one_by_one(belief: Gaussian) -> Gaussian:
+    """The posteriors of `side_by_side` as they were: mean (K, ..., d), root (K, d, d)."""
+    return _with_roots(belief, lambda root: root.transpose(1, 2, 0))
+
+
+def _with_roots(belief: Gaussian, turn: Callable[[Array], Array]) -> Gaussian:
+    lost = None if belief.lost is None else (belief.lost[0], turn(belief.lost[1]))
+    return Gaussian(belief.mean, turn(belief.root), lost)
+
+
+ARMS = Gaussian(0, 1, (0, 1))  # type: ignore[arg-type]
+"""Which axis of posteriors side by side is the arms'."""
+
+
 def predict_arms(belief: Gaussian, x: Array) -> tuple[Array, Array]:
-    """(K,) means and (K,) standard deviations of x'w_a; belief (K, d), (K, d, d), x (d,)."""
+    """(K,) means and (K,) standard deviations of x'w_a; a belief of K arms side by side, x (d,)."""
     arms, dim = belief.mean.shape
-    f = (belief.root.reshape(arms * dim, dim) @ x).reshape(arms, dim)
+    f = (x @ belief.root.reshape(dim, arms * dim)).reshape(arms, dim)
     # A product with ones, because XLA's CPU code adds up short rows one number at a time.
     return belief.mean @ x, jnp.sqrt((f * f) @ jnp.ones(dim, f.dtype))
 
 
 def change(belief: Gaussian, arm: Array, update: Callable[[Gaussian], Gaussian]) -> Gaussian:
-    """All posteriors with one arm's passed through `update`, in place inside a scan."""
+    """All posteriors, side by side, with one arm's passed through `update`, in place inside a scan."""
+    axes = ARMS._replace(lost=None) if belief.lost is None else ARMS
     # The arm's axis is kept: without it XLA copies the arm twice, once for the products and once for the difference.
-    own = jax.tree.map(lambda part: lax.dynamic_slice_in_dim(part, arm, 1), belief)
-    new = jax.vmap(update)(own)
-    return jax.tree.map(lambda part, row: lax.dynamic_update_slice_in_dim(part, row, arm, 0), belief, new)  # type: ignore[no-any-return]
+    own = jax.tree.map(lambda part, axis: lax.dynamic_slice_in_dim(part, arm, 1, axis), belief, axes)
+    new = side_by_side(jax.vmap(update)(one_by_one(own)))
+    put = lax.dynamic_update_slice_in_dim
+    return jax.tree.map(lambda part, row, axis: put(part, row, arm, axis), belief, new, axes)  # type: ignore[no-any-return]
+
+
+def observe_all(belief: Gaussian, xs: Array, ys: Array, weights: Array) -> Gaussian:
+    """All posteriors, side by side, with what every arm showed of n queries: xs (n, d), ys and weights (n, K, ...)."""
+    return side_by_side(jax.vmap(observe_batch, in_axes=(0, None, 1, 1))(one_by_one(belief), xs, ys, weights))
 
 
 def _forgets(discount: float | Array) -> bool:

@@ -118,7 +118,7 @@ def uniscale(
             None if charge is None or state.cost is None else charge.fit(state.cost, logged),
         )
 
-    return warm_up(Agent(init, act, update, fit, abreast=1), warmup)  # as in `linucb_shared`
+    return warm_up(Agent(init, act, update, fit), warmup)
 
 
 def transformed(spec: Spec, cost: Array) -> Array:

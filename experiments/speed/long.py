@@ -192,7 +192,7 @@ def _compare(linear: Linear, problem: Problem, belief: Any, pair: Array, target:
             rows = np.insert(rows, 0, 1.0, axis=1)
         start = np.eye(rows.shape[1])[0] * (linear.target == "cost")
         for k in range(arms):
-            errors.append(_errors(belief.root[k], belief.mean[k], rows, weights[:, k], moments[:, k], start))
+            errors.append(_errors(belief.root[:, k].T, belief.mean[k], rows, weights[:, k], moments[:, k], start))
     else:
         phi = np.asarray(joint_rows(fuse(problem.spec, linear.fusion), jnp.asarray(rows)))
         errors.append(_errors(belief.root, belief.mean, phi, weights.ravel(), moments.ravel(), np.zeros(phi.shape[1])))

@@ -74,7 +74,7 @@ def test_disjoint_posterior_after_100k_rounds_of_float32(spec_factory, data_fact
         mean, covariance = closed_form(x, y, 0.5)
         assert mine.sum() > 1000
         queries = np.asarray(data.context[:50], np.float64)
-        root = np.asarray(state.belief.root[0, arm], np.float64)
+        root = np.asarray(state.belief.root[0][:, arm].T, np.float64)
         deviation = np.linalg.norm(root @ queries.T, axis=0)
         np.testing.assert_allclose(deviation, np.sqrt(np.sum(queries @ covariance * queries, axis=1)), rtol=1e-3)
         np.testing.assert_allclose(queries @ np.asarray(state.belief.mean[0, arm]), queries @ mean, atol=1e-3)
@@ -110,7 +110,7 @@ def test_double_precision_state_and_exact_posterior(spec, data_factory, play):
         mean, covariance = closed_form(
             np.asarray(data.context, np.float64)[mine], np.asarray(data.reward, np.float64)[mine, actions[0]], 2.0
         )
-        root = np.asarray(state.belief.root[0, actions[0]])
+        root = np.asarray(state.belief.root[0][:, actions[0]].T)
         np.testing.assert_allclose(root.T @ root, covariance, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(state.belief.mean[0, actions[0]], mean, rtol=1e-9)
 

@@ -62,7 +62,7 @@ def test_posteriors_are_those_of_the_replay_and_the_rounds_since(spec, history, 
     for a in range(spec.arms):
         mine = z[arm == a]
         precision = RIDGE * np.eye(5) + mine.T @ mine
-        root = np.asarray(states.belief.belief.root[t, a], np.float64)
+        root = np.asarray(states.belief.belief.root[t][:, a].T, np.float64)
         np.testing.assert_allclose(root.T @ root, np.linalg.inv(precision), rtol=1e-3, atol=1e-4)
         expected = np.linalg.solve(precision, mine.T @ y[arm == a])
         np.testing.assert_allclose(states.belief.belief.mean[t, a], expected, atol=1e-3)
