@@ -33,6 +33,8 @@ def configure() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # Accelerators round the factors of float32 products to 10 bits or fewer by default; posteriors do not survive that.
+    jax.config.update("jax_default_matmul_precision", "highest")
     ours, users = xla_flags(), os.environ.get("XLA_FLAGS", "")
     if ours not in users:
         os.environ["XLA_FLAGS"] = f"{ours} {users}".strip()  # a user's own come last and win

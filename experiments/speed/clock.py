@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 PACKAGES = (
     *("numpy", "jax", "jaxlib", "flax", "optax", "gymnasium"),
     *("mabwiser", "contextualbandits", "bayesianbandits", "coba", "vowpalwabbit", "torch"),
@@ -66,7 +68,7 @@ def alternate(cases: Mapping[str, Callable[[], int]], repeats: int) -> dict[str,
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on: CPU model, cores, system, load (1, 5 and 15 minutes), versions."""
+    """What the numbers were measured on: CPU, accelerator or None, system, load (1, 5 and 15 minutes), versions."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -81,6 +83,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": cores(),
+        "accelerator": None if jax.default_backend() == "cpu" else jax.devices()[0].device_kind,
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "versions": versions,

@@ -62,7 +62,7 @@ def command(rounds: int, seeds: int, arms: int, dim: int, repeats: int, with_pee
 def measure(problem: Problem, seeds: int, repeats: int, with_peers: bool) -> dict[str, Any]:
     """Times everything on one problem; what comes out is what `--json` writes."""
     spec, horizon = problem.spec, problem.schedule.horizon
-    threads = min(clock.cores(), seeds)
+    threads = min(clock.cores(), seeds) if jax.default_backend() == "cpu" else 1  # an accelerator takes all at once
     ours = {name: Ours(problem, make(spec), seeds, threads) for name, make in OURS.items()}
     for arms in (FEW, MANY):
         sized = make_problem(arms, spec.context, min(horizon, SHORT))
@@ -81,7 +81,7 @@ def measure(problem: Problem, seeds: int, repeats: int, with_peers: bool) -> dic
     timings = clock.alternate(
         {name: case.run for part in (ours, played) for name, case in part.items()}
         | environments.cases()
-        | limits.cases(spec.arms, spec.context),
+        | limits.cases(spec.arms, spec.context, seeds),
         repeats,
     )
     rate = {name: timing.rate for name, timing in timings.items()}
@@ -138,9 +138,11 @@ def show(result: dict[str, Any], console: Console) -> None:
     """Prints what was measured: regrets, speeds with ratios, and the rest in sentences."""
     machine, problem = result["machine"], result["problem"]
     versions = machine["versions"]
+    place = machine["accelerator"] or f"{machine['cores']} cores"
+    beside = f"{machine['accelerator']} beside " if machine["accelerator"] else ""
     console.print(
-        f"{machine['cpu']}, {machine['cores']} cores, Python {versions['python']}, JAX {versions['jax']}, NumPy "
-        f"{versions['numpy']}; load {machine['load']}\n{problem['arms']} arms, d = {problem['dim']}, "
+        f"{beside}{machine['cpu']}, {machine['cores']} cores, Python {versions['python']}, JAX {versions['jax']}, "
+        f"NumPy {versions['numpy']}; load {machine['load']}\n{problem['arms']} arms, d = {problem['dim']}, "
         f"{problem['seeds']} seeds, {problem['rounds']:,} rounds, a simulated world; medians of {problem['repeats']}\n",
         highlight=False,
     )
@@ -184,8 +186,8 @@ def show(result: dict[str, Any], console: Console) -> None:
     floor = result["floor"]
     console.print(
         f"\nfloor of disjoint LinUCB: {floor['bytes_per_round'] / 1024:,.0f} KiB a round, read at "
-        f"{floor['read_per_second'] / 1e9:.0f} GB/s by {machine['cores']} cores, "
-        f"{floor['flops_per_round'] / 1e3:,.0f} kflop at {floor['matmul_per_second'] / 1e9:.0f} Gflop/s: "
+        f"{floor['read_per_second'] / 1e9:,.0f} GB/s by {place}, "
+        f"{floor['flops_per_round'] / 1e3:,.0f} kflop at {floor['matmul_per_second'] / 1e9:,.0f} Gflop/s: "
         f"so {floor['rounds_per_second']:,.0f} rounds/s; {floor['share_reached']:.0%} reached\n"
         f"env.step costs {result['env_step_over_cartpole']:.2g} of CartPole-v1's; 256 copies play "
         f"{result['vector_256_over_scalar']:.3g} × the rounds per second of one\n"
