@@ -78,9 +78,12 @@ def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Ch
         priority = jax.random.uniform(stream(key, Stream.TIES), mask.shape)
         return jnp.argmax(jnp.where((scores >= least) & mask, priority, -1.0)).astype(jnp.int32), jnp.asarray(False)
 
-    # A tie is rare and random bits are the dearest part of a round. A loop of at most one step is skipped while no
-    # seed has a tie; of a `cond`, seeds side by side would run both branches in every round.
-    action, _ = lax.while_loop(lambda carry: carry[1], draw, (leader, second >= least))
+    # A tie is rare and random bits are the dearest part of a CPU's round. A loop of at most one step is skipped there
+    # while no seed has a tie; of a `cond`, seeds side by side would run both branches in every round. Accelerators wait
+    # longer for the host to see whether to loop than they draw.
+    action, _ = lax.platform_dependent(
+        (leader, second >= least), cpu=lambda carry: lax.while_loop(lambda carry: carry[1], draw, carry), default=draw
+    )
     best = (scores >= least) & mask
     return Choice(action, best / real(best.sum()), scores)
 

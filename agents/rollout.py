@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from agents.agent import Agent, Feedback, Logged, Observation, Privileged, State
 from uis_env.bandit import Bandit
-from uis_env.tape import Schedule, Tape, tape, tapes
+from uis_env.tape import Schedule, Tape, tapes
 
 HISTOGRAM = 512
 """Bins of the histograms, equal in log cost or log seconds between the table's ends: percentiles are exact to 1%."""
@@ -209,41 +209,47 @@ def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0, weight: NDArray[A
     )
 
 
-def hindsight(bandit: Bandit, schedule: Schedule, seed: int, chunk: int = 1 << 18) -> NDArray[np.float32]:
-    """(K,) mean expected reward of each arm over the tape of `seed`; -inf for arms not always on offer."""
+def hindsight(bandit: Bandit, schedule: Schedule, seeds: Sequence[int], chunk: int = 1 << 18) -> NDArray[np.float32]:
+    """(S, K) mean expected reward of each arm over the tapes of the seeds; -inf for arms not always on offer."""
     phases, queries, arms = bandit.expected.shape
-    counts = np.zeros(phases * queries, np.int64)
-    for start in range(0, schedule.horizon, chunk):
-        part = tape(schedule, seed, start, min(chunk, schedule.horizon - start))
-        counts += np.bincount(part.phase * queries + part.query, minlength=len(counts))
-    mean = counts @ bandit.expected.reshape(-1, arms).astype(np.float64) / schedule.horizon
-    on_offer = (bandit.mask.reshape(-1, arms) | (counts == 0)[:, None]).all(axis=0)
+    cells = phases * queries
+    counts = np.zeros((len(seeds), cells), np.int64)
+    own = cells * np.arange(len(seeds))[:, None]
+    length = max(1, chunk // len(seeds))
+    for start in range(0, schedule.horizon, length):
+        part = tapes(schedule, seeds, start, min(length, schedule.horizon - start))
+        place = own + part.phase * queries + part.query
+        counts += np.bincount(place.ravel(), minlength=counts.size).reshape(counts.shape)
+    expected = bandit.expected.reshape(-1, arms).astype(np.float64)
+    mean = np.stack([row @ expected for row in counts]) / schedule.horizon  # row by row: the same bits for any S
+    refused = (~bandit.mask).reshape(-1, arms)
+    on_offer = np.stack([~refused[row > 0].any(axis=0) for row in counts])
     return np.where(on_offer, mean, -np.inf).astype(np.float32)
 
 
 def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[int], name: str) -> Seeds:
     """Keys and hindsight of a block of seeds; `schedules` holds one per seed (pilots leave the tape seed by seed)."""
-    return Seeds(
-        keys=block_keys(seeds, name),
-        hindsight=jnp.asarray(
-            np.stack([hindsight(bandit, schedule, seed) for schedule, seed in zip(schedules, seeds, strict=True)])
-        ),
-    )
+    mean = _by_schedule(partial(hindsight, bandit), schedules, seeds)
+    return Seeds(keys=block_keys(seeds, name), hindsight=jnp.asarray(mean))
 
 
 def make_rounds(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int], keys: Keys, chunk: int) -> Rounds:
     """The rounds of one chunk: tapes drawn in NumPy, and keys derived once here for every agent's program to read."""
     first = chunk * plan.chunk_rounds
     length = min(plan.chunk_rounds, plan.horizon - first)
-    if all(schedule is schedules[0] for schedule in schedules):
-        drawn = tapes(schedules[0], seeds, first, length)
-    else:
-        parts = [tape(schedule, seed, first, length) for schedule, seed in zip(schedules, seeds, strict=True)]
-        drawn = jax.tree.map(lambda *rows: np.stack(rows), *parts)
+    drawn = _by_schedule(partial(tapes, start=first, length=length), schedules, seeds)
     padding = ((0, 0), (0, plan.chunk_rounds - length))
     played = jax.tree.map(lambda rows: jnp.asarray(np.pad(rows, padding)), drawn)
     number = first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)
     return Rounds(number, played, round_keys(keys.act, number), round_keys(keys.update, number))
+
+
+def _by_schedule(function: Callable[..., Any], schedules: Sequence[Schedule], seeds: Sequence[int]) -> Any:
+    """`function(schedule, seeds)`, a row per seed: for all seeds together if they share their schedule."""
+    if all(schedule is schedules[0] for schedule in schedules):
+        return function(schedules[0], seeds)
+    parts = [function(schedule, [seed]) for schedule, seed in zip(schedules, seeds, strict=True)]
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
 @jax.jit

@@ -157,9 +157,11 @@ def test_hindsight_is_the_mean_over_the_tape() -> None:
     query, _, phase = tape(SCHEDULE, 5)
     expected = BANDIT.expected[phase, query].mean(axis=0, dtype=np.float64)
     always = BANDIT.mask[phase, query].all(axis=0)
-    got = rollout.hindsight(BANDIT, SCHEDULE, 5, chunk=13)
+    got, *others = rollout.hindsight(BANDIT, SCHEDULE, [5, 6, 7], chunk=39)
     np.testing.assert_allclose(got[always], expected[always], rtol=1e-6)
     assert (got[~always] == -np.inf).all()
+    for seed, row in zip((6, 7), others, strict=True):
+        np.testing.assert_array_equal(row, rollout.hindsight(BANDIT, SCHEDULE, [seed])[0])
 
 
 def test_elsewhere_leaves_the_own_fold_out() -> None:
