@@ -70,39 +70,45 @@ def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Ch
         exact: only exact maxima tie (for scores that are looked up, not computed).
     """
     scores = masked(scores, mask)
-    leader, top, second = _top_two(scores)
     slack = 0.0 if exact else ROUNDING * float(np.finfo(scores.dtype).eps)
-    least = top - slack * jnp.minimum(jnp.abs(top), np.finfo(scores.dtype).max)  # an infinite score ties with its like
 
-    def draw(_: tuple[Array, Array]) -> tuple[Array, Array]:
+    def least(top: Array) -> Array:
+        largest = np.finfo(scores.dtype).max  # an infinite score ties with its like
+        return top - slack * jnp.minimum(jnp.abs(top), largest)
+
+    def draw(top: Array) -> Array:
         priority = jax.random.uniform(stream(key, Stream.TIES), mask.shape)
-        return jnp.argmax(jnp.where((scores >= least) & mask, priority, -1.0)).astype(jnp.int32), jnp.asarray(False)
+        return jnp.argmax(jnp.where((scores >= least(top)) & mask, priority, -1.0)).astype(jnp.int32)
 
     # A tie is rare and random bits are the dearest part of a CPU's round. A loop of at most one step is skipped there
     # while no seed has a tie; of a `cond`, seeds side by side would run both branches in every round. Accelerators wait
     # longer for the host to see whether to loop than they draw.
-    action, _ = lax.platform_dependent(
-        (leader, second >= least), cpu=lambda carry: lax.while_loop(lambda carry: carry[1], draw, carry), default=draw
-    )
-    best = (scores >= least) & mask
+    def draw_if_tied(scores: Array) -> Array:
+        leader, top, second = _top_two(scores)
+        tied = second >= least(top)
+        return lax.while_loop(lambda carry: carry[1], lambda _: (draw(top), jnp.asarray(False)), (leader, tied))[0]
+
+    action = lax.platform_dependent(scores, cpu=draw_if_tied, default=lambda scores: draw(scores.max()))
+    best = (scores >= least(scores.max())) & mask
     return Choice(action, best / real(best.sum()), scores)
 
 
 def _top_two(scores: Array) -> tuple[Array, Array, Array]:
     """() int32 place of the greatest of (K,) scores, its value, and the greatest of the others (-inf if K is 1).
 
-    One pass: on a CPU each small operation of a round costs about as much as its arithmetic.
+    By comparing halves, which a CPU does for many scores at once; a reduction goes through them one by one.
     """
-
-    def join(a: tuple[Array, Array, Array], b: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        later = b[1] > a[1]
-        place, top = jnp.where(later, b[0], a[0]), jnp.where(later, b[1], a[1])
-        return place, top, jnp.maximum(jnp.where(later, a[1], b[1]), jnp.maximum(a[2], b[2]))
-
-    places, nothing = jnp.arange(len(scores), dtype=jnp.int32), jnp.full_like(scores, -jnp.inf)
-    start = np.int32(0), scores.dtype.type(-np.inf), scores.dtype.type(-np.inf)
-    found: tuple[Array, Array, Array] = lax.reduce((places, scores, nothing), start, join, (0,))
-    return found
+    half = 1 << (len(scores) - 1).bit_length()
+    first = jnp.pad(scores, (0, half - len(scores)), constant_values=-jnp.inf)
+    place, second = jnp.arange(half, dtype=jnp.int32), jnp.full_like(first, -jnp.inf)
+    while half > 1:
+        half //= 2
+        later = first[half:] > first[:half]
+        beaten = jnp.where(later, first[:half], first[half:])
+        second = jnp.maximum(beaten, jnp.maximum(second[:half], second[half:]))
+        place = jnp.where(later, place[half:], place[:half])
+        first = jnp.where(later, first[half:], first[:half])
+    return place[0], first[0], second[0]
 
 
 def pick_sampled(key: Array, scores: Array, mask: Array, draws: Array | None = None) -> Choice:

@@ -52,6 +52,15 @@ def test_choices_respect_masks_and_propensities_are_distributions(scores, mask, 
     assert np.isnan(drawn.propensities).all()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 60, 65])
+def test_the_greatest_score_is_found_wherever_it_stands(count):
+    rows = np.random.default_rng(count).random((count, count), np.float32)
+    rows[np.diag_indices(count)] += 1
+    choices = jax.vmap(lambda scores: best(KEYS[0], scores, np.ones(count, bool)))(rows)
+    np.testing.assert_array_equal(choices.action, np.arange(count))
+    np.testing.assert_array_equal(choices.propensities, np.eye(count))
+
+
 def test_exact_ties_are_broken_uniformly():
     scores, mask = jnp.asarray([1.0, 3.0, 3.0, 0.0, 3.0, 5.0]), jnp.asarray([True, True, True, True, True, False])
     choices = jax.jit(jax.vmap(lambda key: pick_best(key, scores, mask)))(KEYS)
