@@ -214,17 +214,17 @@ def hindsight(bandit: Bandit, schedule: Schedule, seeds: Sequence[int], chunk: i
     phases, queries, arms = bandit.expected.shape
     cells = phases * queries
     counts = np.zeros((len(seeds), cells), np.int64)
-    own = cells * np.arange(len(seeds))[:, None]
+    offset = cells * np.arange(len(seeds))[:, None]
     length = max(1, chunk // len(seeds))
     for start in range(0, schedule.horizon, length):
         part = tapes(schedule, seeds, start, min(length, schedule.horizon - start))
-        place = own + part.phase * queries + part.query
+        place = offset + part.phase * queries + part.query
         counts += np.bincount(place.ravel(), minlength=counts.size).reshape(counts.shape)
     expected = bandit.expected.reshape(-1, arms).astype(np.float64)
     mean = np.stack([row @ expected for row in counts]) / schedule.horizon  # row by row: the same bits for any S
-    refused = (~bandit.mask).reshape(-1, arms)
-    on_offer = np.stack([~refused[row > 0].any(axis=0) for row in counts])
-    return np.where(on_offer, mean, -np.inf).astype(np.float32)
+    # How many of a tape's (phase, query) pairs do not offer an arm: small whole numbers, exact in any order.
+    without = (counts > 0).astype(np.float32) @ (~bandit.mask).reshape(-1, arms).astype(np.float32)
+    return np.where(without == 0, mean, -np.inf).astype(np.float32)
 
 
 def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[int], name: str) -> Seeds:

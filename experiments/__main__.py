@@ -151,15 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return table.command(*sizes, args.peers, args.json)
             case _:
                 return commands.report(args.dir)
-    except (ConfigError, RunError) as error:
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ConfigError, RunError, OSError) as error:  # a full disk, say; what is whole is kept
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # while something starts; what plays has its own word about what is kept
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Runner:
 
     Raises:
         ConfigError: if an agent, world or scenario cannot be made.
-        StoreError: if the directory belongs to another config or cannot be written.
+        StoreError: if the directory belongs to another config.
     """
 
     def __init__(
@@ -138,10 +138,7 @@ class Runner:
                     f"{self.store.root} holds results of another config; these keys differ: {keys}. "
                     "Choose another --out, or remove the folder."
                 )
-        try:
-            write_json(path, self.manifest())
-        except OSError as error:
-            raise StoreError(f"{self.store.root} cannot be written: {error.strerror}") from None
+        write_json(path, self.manifest())
 
     def run(self, progress: Progress) -> list[Any]:
         """Plays what is missing and returns all cells (none, if another process is the one that collects).

@@ -50,17 +50,10 @@ class Store:
     digest: str
 
     def save(self, unit: Unit, runs: AgentRuns | SweepRuns) -> None:
-        """Writes a unit's file atomically.
-
-        Raises:
-            StoreError: naming the file, if it cannot be written.
-        """
+        """Writes a unit's file atomically."""
         flat = _swept(runs) if isinstance(runs, SweepRuns) else _flatten(runs, "")
         arrays = {"digest": np.array(self.digest)} | flat
-        try:
-            atomic_write(self.root / unit.path, _npz(arrays))
-        except OSError as error:
-            raise StoreError(f"{self.root / unit.path} cannot be written: {error.strerror}") from None
+        atomic_write(self.root / unit.path, _npz(arrays))
 
     def load(self, unit: Unit) -> AgentRuns | SweepRuns | None:
         """A unit's runs; None if its file is absent, damaged or of another config (the caller recomputes it)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -22,12 +23,14 @@ import pytest
 
 from agents import Agent, Choice, Spec
 from experiments import cells, player
+from experiments.__main__ import main
 from experiments.analysis import analyse
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.interrupts import check, remembered
 from experiments.runner import InterruptedRunError, Progress, Runner
 from experiments.store import RunError, StoreError, read_runs, write_runs
 from uis_env import worlds
+from uis_env.outcomes import WriteError
 from uis_env.tape import tape
 
 CONFIG = """
@@ -283,8 +286,37 @@ def test_a_dropped_interrupt_is_not_lost(config: Path, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said_once(config: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(WriteError, match=r"out/manifest\.json cannot be written: Not a directory"):
         Runner(load_config(config), blocked / "out").run(Progress())
+
+
+@pytest.mark.parametrize("last", ["units", "runs.npz", "summary.csv", "report.html"])
+def test_a_disk_that_is_full_is_one_line_and_loses_nothing(
+    last: str,
+    whole: Path,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, arguments = tmp_path / "out", ["run", str(config), "--out", str(tmp_path / "out"), "--workers", "1"]
+    put = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if last in Path(target).parts and (last != "units" or len(list(out.glob("units/**/*.npz"))) == 2):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.endswith("cannot be written: No space left on device\n")
+    assert said.count("\n") == 1 and last in said
+    assert len(list(out.glob("units/**/*.npz"))) >= 2
+    assert not list(out.rglob(".*"))
+    assert main(arguments) == 0
+    assert files(whole).items() <= files(out).items()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uis_env.arms import Arm, ArmCatalog
-from uis_env.outcomes import Channels, World, atomic_write, fill_unrecorded, load_world, mean_ends, save_world
+from uis_env.outcomes import (
+    Channels,
+    World,
+    WriteError,
+    atomic_write,
+    fill_unrecorded,
+    load_world,
+    mean_ends,
+    save_world,
+)
 
 Q, R, K = 3, 2, 2
 
@@ -108,7 +117,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match=r"file cannot be written: disk full"):
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
