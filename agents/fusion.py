@@ -3,7 +3,8 @@
 For weights w of a joint vector phi(x, a) of length d, every fusion here has `w'phi(x, a) = contract(w, x)' arms[a]`
 with an arm side of length E. The same contraction of each row of a covariance root (d, d) gives, at once, the standard
 deviations of all arms: O(d^2) to meet the query and O(d E K) for the arms, against O(d^2 K) for K joint vectors; where
-E (d + K) < d K, the Gram matrix of the contracted root comes first, and it is O(E^2 (d + K)).
+E (d + K) < d K, the Gram matrix of the contracted root comes first, and it is O(E^2 (d + K)). Where the arms are a grid
+of n x m with features of either side, as models x methods x budgets are, the last term is O(E^2 (n + m) + E K).
 """
 
 from __future__ import annotations
@@ -21,6 +22,29 @@ from agents.agent import Spec
 from agents.choosing import real
 
 
+class Grid(NamedTuple):
+    """Arms in the order of a grid of n x m; the arm side of (i, j) is `base + scale[i, j] (parts[i] + parts[n + j])`.
+
+    Attributes:
+        base: (E,).
+        scale: (n, m).
+        parts: (n + m, E).
+    """
+
+    base: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    parts: NDArray[np.float64]
+
+    def variances(self, gram: Array) -> Array:
+        """(n m,) `e' gram e` of the arm sides e."""
+        n, scale, parts, base = len(self.scale), real(self.scale), real(self.parts), real(self.base)
+        met = parts @ gram
+        once, twice = 2.0 * (met @ base), jnp.sum(met * parts, axis=1)
+        once, twice = (side[:n, None] + side[n:] for side in (once, twice))
+        both = twice + 2.0 * (met[:n] @ parts[n:].T)
+        return (base @ gram @ base + scale * (once + scale * both)).reshape(-1)
+
+
 class Fusion(NamedTuple):
     """A joint representation.
 
@@ -30,6 +54,7 @@ class Fusion(NamedTuple):
         contract: (weights (..., d), x (D,)) -> (..., E).
         join: (x (D,), one arm's row (E,)) -> (d,), the joint vector itself.
         distinct: the arm side is the identity, so there is nothing to multiply by it.
+        grid: the arm side once more, if the arms are a grid.
     """
 
     dim: int
@@ -37,6 +62,7 @@ class Fusion(NamedTuple):
     contract: Callable[[Array, Array], Array]
     join: Callable[[Array, Array], Array]
     distinct: bool = False
+    grid: Grid | None = None
 
     def features(self, x: Array, action: Array) -> Array:
         """(d,) joint vector of a query and an arm."""
@@ -53,8 +79,13 @@ class Fusion(NamedTuple):
         if self.distinct or length * (self.dim + count) >= self.dim * count:
             f = self.scores(root, x)
             return jnp.sqrt(jnp.sum(f * f, axis=0))
-        side, arms = self.contract(root, x), real(self.arms.T)
-        variance = jnp.sum(arms * ((side.T @ side) @ arms), axis=0)  # along columns, which XLA's CPU code vectorises
+        side = self.contract(root, x)
+        gram = side.T @ side
+        if self.grid is not None:
+            variance = self.grid.variances(gram)
+        else:
+            arms = real(self.arms.T)
+            variance = jnp.sum(arms * (gram @ arms), axis=0)  # along columns, which XLA's CPU code vectorises
         return jnp.sqrt(jnp.maximum(variance, 0.0))
 
 
@@ -64,13 +95,22 @@ def unit_features(features: NDArray[np.float32]) -> NDArray[np.float64]:
     Equal lengths give all arms the same bonus before the first round; with raw features the arms with the longest
     vectors (often the dearest) would be tried first for that reason alone.
     """
+    columns = _one_scale(features)
+    return columns * _shortening(columns)[:, None]
+
+
+def _one_scale(features: NDArray[np.float32]) -> NDArray[np.float64]:
     columns = features.astype(np.float64)
     binary = np.isin(columns, (0.0, 1.0)).all(axis=0)
     spread = columns.std(axis=0)
     standard = (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    columns = np.where(binary, columns, standard)
-    length = np.linalg.norm(columns, axis=1, keepdims=True)
-    return columns / np.where(length > 0, length, 1.0)
+    return np.where(binary, columns, standard)
+
+
+def _shortening(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,) factors that make rows of length one."""
+    length = np.linalg.norm(rows, axis=1)
+    return 1.0 / np.where(length > 0, length, 1.0)
 
 
 def coordinates(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,9 +119,30 @@ def coordinates(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     A ridge prior is the same in every orthonormal basis, so no prediction and no deviation changes; indicator columns
     of a full grid lose one dimension per factor.
     """
+    return rows @ _basis(rows)
+
+
+def _basis(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(E, rank) orthonormal columns."""
     _, values, basis = np.linalg.svd(rows, full_matrices=False)
     rank = int((values > values.max(initial=0.0) * 1e-9).sum())
-    return np.asarray(rows @ basis[:rank].T)
+    return np.asarray(basis[:rank].T)
+
+
+def split(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Rows (K, F) in the order of a grid whose (i, j) is `first[i] + second[j]`: (n, F) and (m, F), the evenest.
+
+    None if there is no such n and m above one. Indicators, and numbers of one factor each, are such sums.
+    """
+    count = len(rows)
+    sizes = [n for n in range(2, count) if count % n == 0]
+    for n in sorted(sizes, key=lambda n: n + count // n):
+        cube = rows.reshape(n, count // n, -1)
+        first = cube.mean(axis=1)
+        second = (cube - first[:, None]).mean(axis=0)
+        if np.abs(cube - first[:, None] - second).max(initial=0.0) <= 1e-6 * np.abs(rows).max(initial=0.0):
+            return first, second
+    return None
 
 
 def fuse(spec: Spec, kind: str, normalise: bool = True) -> Fusion:
@@ -97,17 +158,10 @@ def fuse(spec: Spec, kind: str, normalise: bool = True) -> Fusion:
     Raises:
         ValueError: if there is no such fusion, or D and F differ where they must agree.
     """
-    arms = unit_features(spec.features) if normalise else spec.features.astype(np.float64)
+    columns = _one_scale(spec.features) if normalise else spec.features.astype(np.float64)
+    scale = _shortening(columns) if normalise else np.ones(len(columns))
+    arms = columns * scale[:, None]
     context = spec.context
-    ones = np.ones((len(arms), 1))
-    if kind == "concat":
-        own = coordinates(arms)
-        return Fusion(
-            dim=context + own.shape[1],
-            arms=np.concatenate([ones, own], axis=1),
-            contract=lambda w, x: jnp.concatenate([(w[..., :context] @ x)[..., None], w[..., context:]], axis=-1),
-            join=lambda x, row: jnp.concatenate([x, row[1:]]),
-        )
     if kind == "ids":
         return Fusion(
             dim=context + spec.arms,
@@ -116,23 +170,45 @@ def fuse(spec: Spec, kind: str, normalise: bool = True) -> Fusion:
             join=lambda x, row: jnp.concatenate([x, row]),
             distinct=True,
         )
-    both = coordinates(np.concatenate([ones, arms], axis=1))
-    length = both.shape[1]
-    if kind == "kronecker":
-        return Fusion(
-            dim=length * context,
-            arms=both,
-            contract=lambda w, x: w.reshape(*w.shape[:-1], length, context) @ x,
-            join=lambda x, row: jnp.outer(row, x).reshape(-1),
-        )
     if kind == "hadamard":
         if context != arms.shape[1]:
             raise ValueError(
                 f"a hadamard fusion needs as many query as arm features, got {context} and {arms.shape[1]}"
             )
         return Fusion(context, arms, lambda w, x: w * x, lambda x, row: x * row)
+
+    # The others meet a one and the arm's features, in an orthonormal basis.
+    rows = np.concatenate([np.ones((len(arms), 1)), arms], axis=1)
+    if kind == "concat":  # where the one takes what the query contributes
+        basis = np.pad(_basis(arms), ((1, 0), (1, 0)))
+        basis[0, 0] = 1
+    else:
+        basis = _basis(rows)
+    grid = None
+    if (parts := split(columns)) is not None:
+        first, second = parts
+        sizes = len(first), len(second)
+        grid = Grid(basis[0], scale.reshape(sizes), np.concatenate([first, second]) @ basis[1:])
+    side = rows @ basis
+    length = side.shape[1]
+    if kind == "concat":
+        return Fusion(
+            dim=context + length - 1,
+            arms=side,
+            contract=lambda w, x: jnp.concatenate([(w[..., :context] @ x)[..., None], w[..., context:]], axis=-1),
+            join=lambda x, row: jnp.concatenate([x, row[1:]]),
+            grid=grid,
+        )
+    if kind == "kronecker":
+        return Fusion(
+            dim=length * context,
+            arms=side,
+            contract=lambda w, x: w.reshape(*w.shape[:-1], length, context) @ x,
+            join=lambda x, row: jnp.outer(row, x).reshape(-1),
+            grid=grid,
+        )
     if kind == "arm":
-        return Fusion(length, both, lambda w, x: w, lambda x, row: row)
+        return Fusion(length, side, lambda w, x: w, lambda x, row: row, grid=grid)
     raise ValueError(f"fusion is {kind!r}, expected 'concat', 'kronecker', 'hadamard', 'arm' or 'ids'")
 
 

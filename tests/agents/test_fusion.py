@@ -1,11 +1,13 @@
 """Structured scores and deviations equal those of explicit joint vectors."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.fusion import fuse, joint_rows, unit_features
+from agents.fusion import fuse, joint_rows, split, unit_features
 
 KINDS = ("concat", "kronecker", "hadamard", "arm", "ids")
 
@@ -25,6 +27,42 @@ def test_scores_and_deviations_equal_brute_force(spec_factory, kind, arms):
             expected = np.linalg.norm(phi @ np.asarray(root).T, axis=1)
             np.testing.assert_allclose(fused.deviations(root, x), expected, rtol=1e-7)
             np.testing.assert_allclose(fused.features(x, jnp.asarray(2)), phi[2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("kind", ["concat", "kronecker", "arm"])
+def test_grids_change_nothing(spec_factory, kind, normalise):
+    """Models x methods x budgets, the dearest first; a price of a model's own, and the logarithm of the budget."""
+    triples = np.array(list(itertools.product(range(3), range(4), range(8))))
+    hot = [np.eye(size)[column] for size, column in zip((3, 4), triples.T, strict=False)]
+    numbers = np.stack([np.array([3.0, -1.0, 0.5])[triples[:, 0]], np.log2(1 + triples[:, 2])], axis=1)
+    spec = spec_factory(arms=len(triples), features=np.concatenate([*hot, numbers], axis=1).astype(np.float32))
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        fused = fuse(spec, kind, normalise)
+        assert fused.grid is not None and fused.grid.scale.shape == (12, 8)
+        assert len(fused.arms) * fused.dim > fused.arms.shape[1] * (len(fused.arms) + fused.dim) or kind == "arm"
+        x, root = jnp.asarray(random.normal(size=spec.context)), random.normal(size=(fused.dim, fused.dim))
+        phi = np.asarray(joint_rows(fused, x[None]))
+        np.testing.assert_allclose(
+            fused.deviations(jnp.asarray(root), x), np.linalg.norm(phi @ root.T, axis=1), rtol=1e-6
+        )
+        gram = root[: fused.arms.shape[1], : fused.arms.shape[1]]
+        gram = gram.T @ gram
+        expected = np.einsum("ke,ef,kf->k", fused.arms, gram, fused.arms)
+        np.testing.assert_allclose(fused.grid.variances(jnp.asarray(gram)), expected, rtol=1e-6)
+
+
+def test_splits_are_the_evenest_and_only_of_grids():
+    first, second = np.random.default_rng(0).normal(size=(2, 6, 3))
+    rows = (first[:, None] + second[:4]).reshape(24, 3)
+    parts = split(rows)
+    assert parts is not None and [len(part) for part in parts] == [6, 4]
+    np.testing.assert_allclose((parts[0][:, None] + parts[1]).reshape(24, 3), rows, atol=1e-12)
+    assert split(np.random.default_rng(1).permutation(rows)) is None
+    rows[7] += 0.1
+    assert split(rows) is None
+    assert split(rows[:5]) is None
 
 
 def test_unit_features_have_length_one_whatever_the_scale():
