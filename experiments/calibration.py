@@ -20,7 +20,7 @@ from rich.console import Console
 
 from agents.agent import Logged, Observation, Spec
 from agents.probe import Reliability, probe, reliability
-from experiments import html
+from experiments import backend, html
 from experiments.charts import Line, chart
 from experiments.config import ConfigError
 from uis_env.outcomes import atomic_write
@@ -116,6 +116,7 @@ def command(out: Path, seeds: int = 5, training: int = 2000, held_out: int = 200
     """
     if seeds < 1 or training < 10 or held_out < 10:
         raise ConfigError(f"{seeds} seeds, {training} and {held_out} queries: expected 1 seed and 10 queries, or more")
+    backend.configure()
     console = Console()
     found: dict[str, list[Reliability]] = {}
     for dataset in FITS:

@@ -25,6 +25,7 @@ from rich.table import Table
 from agents import AGENTS
 from agents.agent import Agent, Feedback, Observation, Spec, State
 from agents.rollout import agent_keys
+from experiments import backend
 from experiments.config import AgentConfig, ConfigError, Positive
 from uis_env.live.config import LiveConfig, load_config
 from uis_env.live.env import LiveEnv
@@ -251,6 +252,7 @@ def command(path: Path, out: Path | None, max_dollars: float) -> int:
     Raises:
         ConfigError: if the config cannot be used, or a package or a key that it needs is missing.
     """
+    backend.configure()
     console = Console()
     try:
         root = out or Path("results", f"live-{path.stem}")

@@ -24,6 +24,7 @@ from rich.console import Console
 from agents import AGENTS
 from agents.workflow_bandit import blind_policy, learn_blind
 from agents.workflow_policy import Settings, greedy_policy, train
+from experiments import backend
 from experiments.cells import make_spec
 from experiments.config import ConfigError
 from uis_env.bandit import Reward
@@ -107,6 +108,7 @@ def command(
     Raises:
         ConfigError: if there are fewer than 2 tasks or 1 key.
     """
+    backend.configure()
     effort = effort or Effort(tasks, keys)
     if effort.tasks < 2 or effort.keys < 1:
         raise ConfigError(f"--tasks {effort.tasks} --keys {effort.keys}: expected 2 tasks and 1 key, or more")
