@@ -157,8 +157,8 @@ class Agent(NamedTuple):
         update: (key, state, Feedback) -> state.
         fit: optional (key, state, Logged) -> state, called once before the first round if a pilot is given.
         privileged: whether observations carry `Privileged` (references only).
-        abreast: how many seeds a CPU should run side by side. Agents with heavy inner work gain from many: those that
-            train a network in every round, or search all rounds so far.
+        abreast: how many seeds a CPU should run side by side. Agents with heavy inner work gain from several:
+            those that train a network in every round, or search all rounds so far.
     """
 
     init: Callable[[Array], State]
