@@ -140,7 +140,8 @@ def split(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.fl
         cube = rows.reshape(n, count // n, -1)
         first = cube.mean(axis=1)
         second = (cube - first[:, None]).mean(axis=0)
-        if np.abs(cube - first[:, None] - second).max(initial=0.0) <= 1e-6 * np.abs(rows).max(initial=0.0):
+        off = np.abs(cube - first[:, None] - second).max(axis=(0, 1))
+        if (off <= 1e-6 * np.abs(rows).max(axis=0)).all():
             return first, second
     return None
 
@@ -208,7 +209,7 @@ def fuse(spec: Spec, kind: str, normalise: bool = True) -> Fusion:
             grid=grid,
         )
     if kind == "arm":
-        return Fusion(length, side, lambda w, x: w, lambda x, row: row, grid=grid)
+        return Fusion(length, side, lambda w, x: w, lambda x, row: row)
     raise ValueError(f"fusion is {kind!r}, expected 'concat', 'kronecker', 'hadamard', 'arm' or 'ids'")
 
 

@@ -30,7 +30,7 @@ class Gaussian(NamedTuple):
 
     Attributes:
         mean: (..., d).
-        root: (..., d, d), the covariance is root' root.
+        root: (..., d, d), the covariance is root' root; or several of them side by side (`regression.side_by_side`).
         lost: what rounding took from mean and root so far, and the next observations return; None if nobody counts.
     """
 

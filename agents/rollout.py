@@ -482,11 +482,13 @@ def percentile(histogram: NDArray[Any], ends: NDArray[Any], share: float) -> NDA
 
 
 def seeds_abreast(agent: Agent, block: int, hint: int | None = None) -> int:
-    """How many of `block` seeds run side by side: a power of two, the same for every run of an agent on a device.
+    """How many of `block` seeds (or preferences of a sweep) run side by side, the same for every run on a device.
 
     On an accelerator all of them. On a CPU one at a time, unless the agent's inner work is heavy and says so
     (`Agent.abreast`): measured on linear bandits whose state takes 3 to 240 KiB, one at a time is 1.5 to 3 times
-    faster than any other number, small states included, because the loop over rounds is compiled as a whole.
+    faster than any other number, small states included, because the loop over rounds is compiled as a whole. A `hint`
+    is rounded down to a power of two, and so is what the agent says.
     """
-    wanted = hint or (agent.abreast if jax.default_backend() == "cpu" else block)
-    return min(block, 1 << (wanted.bit_length() - 1))
+    if not hint and jax.default_backend() != "cpu":
+        return block
+    return min(block, 1 << (max(1, hint or agent.abreast).bit_length() - 1))

@@ -1,4 +1,4 @@
-"""How JAX is set up in every process that plays units; said before its first program runs."""
+"""How JAX is set up in every process that plays or trains; said before its first program runs."""
 
 from __future__ import annotations
 

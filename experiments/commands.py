@@ -113,8 +113,10 @@ def report(root: Path) -> int:
     console = Console()
     config = parse_config(store.read_json(root / "manifest.json")["config"], f"{root / 'manifest.json'}: config")
     if config.sweeps:
+        from experiments import backend
         from experiments.runner import Runner
 
+        backend.configure()
         write_outputs(root, config, Runner(config, root).collect(), console)
     else:
         write_tables(root, store.read_runs(root), console)

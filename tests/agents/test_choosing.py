@@ -1,5 +1,6 @@
 """Masks, ties and propensities: what is reported is what happens."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agents import epsilon_greedy, explore, linear_thompson, linear_thompson_shared, linucb, random
+from agents import choosing, epsilon_greedy, explore, linear_thompson, linear_thompson_shared, linucb, random
 from agents.agent import Observation
 from agents.choosing import pick_best, pick_sampled, pick_uniform
 from agents.fusion import fuse
@@ -52,16 +53,34 @@ def test_choices_respect_masks_and_propensities_are_distributions(scores, mask, 
     assert np.isnan(drawn.propensities).all()
 
 
+@pytest.fixture(params=["cpu", "accelerator"])
+def device(request, monkeypatch):
+    """Ties as CPUs break them, and as accelerators do."""
+    if request.param == "accelerator":
+        monkeypatch.setattr(choosing.lax, "platform_dependent", lambda scores, cpu, default: default(scores))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 31, 60, 65])
-def test_the_greatest_score_is_found_wherever_it_stands(count):
+def test_the_greatest_score_is_found_wherever_it_stands(count, device):
     rows = np.random.default_rng(count).random((count, count), np.float32)
     rows[np.diag_indices(count)] += 1
-    choices = jax.vmap(lambda scores: best(KEYS[0], scores, np.ones(count, bool)))(rows)
+    choices = jax.jit(jax.vmap(lambda scores: pick_best(KEYS[0], scores, jnp.ones(count, bool))))(rows)
     np.testing.assert_array_equal(choices.action, np.arange(count))
     np.testing.assert_array_equal(choices.propensities, np.eye(count))
 
 
-def test_exact_ties_are_broken_uniformly():
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_a_tie_is_seen_wherever_it_stands(count, device):
+    """Both of any two that lead are played, about as often."""
+    keys, mask = KEYS[:200], jnp.ones(count, bool)
+    pick = jax.jit(jax.vmap(pick_best, (0, None, None)))
+    for pair in itertools.combinations(range(count), 2):
+        scores = jnp.zeros(count).at[jnp.asarray(pair)].set(1.0)
+        actions = pick(keys, scores, mask).action
+        within_noise(np.bincount(actions, minlength=count) / len(keys), np.asarray(scores) / 2, len(keys))
+
+
+def test_exact_ties_are_broken_uniformly(device):
     scores, mask = jnp.asarray([1.0, 3.0, 3.0, 0.0, 3.0, 5.0]), jnp.asarray([True, True, True, True, True, False])
     choices = jax.jit(jax.vmap(lambda key: pick_best(key, scores, mask)))(KEYS)
     expected = np.array([0, 1, 1, 0, 1, 0]) / 3
@@ -69,7 +88,7 @@ def test_exact_ties_are_broken_uniformly():
     within_noise(shares(choices.action), expected, len(KEYS))
 
 
-def test_infinite_scores_tie_with_each_other_only():
+def test_infinite_scores_tie_with_each_other_only(device):
     """An arm that nobody tried yet may score infinity."""
     scores = jnp.asarray([9.0, jnp.inf, 0.0, jnp.inf, jnp.inf, -jnp.inf])
     choices = jax.jit(jax.vmap(lambda key: pick_best(key, scores, jnp.ones(ARMS, bool))))(KEYS)

@@ -60,8 +60,9 @@ def test_splits_are_the_evenest_and_only_of_grids():
     assert parts is not None and [len(part) for part in parts] == [6, 4]
     np.testing.assert_allclose((parts[0][:, None] + parts[1]).reshape(24, 3), rows, atol=1e-12)
     assert split(np.random.default_rng(1).permutation(rows)) is None
-    rows[7] += 0.1
+    rows[7, 2] += 0.1
     assert split(rows) is None
+    assert split(rows * [1e6, 1.0, 1.0]) is None
     assert split(rows[:5]) is None
 
 

@@ -153,6 +153,14 @@ def test_a_world_without_seconds_keeps_no_histogram_of_them() -> None:
     assert set(tables.places) == set(tables.ends) == {"cost"}
 
 
+def test_seeds_abreast_are_all_of_them_where_there_is_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = AGENT._replace(abreast=12)
+    asked = [(AGENT, 16), (heavy, 16), (heavy, 3), (heavy, 16, 4)]
+    assert [rollout.seeds_abreast(*arguments) for arguments in asked] == [1, 8, 3, 4]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [rollout.seeds_abreast(AGENT, 200), rollout.seeds_abreast(AGENT, 200, 33)] == [200, 32]
+
+
 def test_hindsight_is_the_mean_over_the_tape() -> None:
     query, _, phase = tape(SCHEDULE, 5)
     expected = BANDIT.expected[phase, query].mean(axis=0, dtype=np.float64)

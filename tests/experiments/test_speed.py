@@ -144,6 +144,14 @@ def test_the_floor_is_set_by_what_is_scarcer() -> None:
     assert limit == pytest.approx(2 * limits.SIZE**3 / done)
 
 
+def test_the_floor_of_an_accelerator_is_that_of_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(limits, "DEVICE_READS", 3)
+    monkeypatch.setattr(limits, "DEVICE_PRODUCTS", 2)
+    counts = {name: run() for name, run in limits.cases(12, 4, seeds=5).items()}
+    assert counts == {"read": 15, "product": 2}
+
+
 @pytest.mark.slow
 def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "speed.json"

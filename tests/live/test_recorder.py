@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from uis_env.live.__main__ import main
 from uis_env.live.config import load_config
 from uis_env.live.journal import Appender, CallJournal, read_rows
 from uis_env.live.recorder import record
+from uis_env.outcomes import WriteError
 
 KEY = "sk-test-2718281828459045"
 POOL = """
@@ -158,6 +160,19 @@ def test_a_torn_tail_is_cut_and_asked_again(tmp_path: Path) -> None:
             report = record(config, tmp_path / "out", resume=True)
             assert report.recorded >= 1
             check_complete(tmp_path / "out", 6)
+
+
+def test_rows_that_cannot_be_written_name_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Appender(tmp_path / "rows.jsonl")
+
+    def full(file: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(WriteError, match=r"rows\.jsonl cannot be written: No space left on device"):
+            rows.write({"a": 1})
+    rows.close()
 
 
 def test_damage_inside_a_recording_is_named(tmp_path: Path) -> None:

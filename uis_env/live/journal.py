@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uis_env.live.ledger import Call
+from uis_env.outcomes import WriteError
 
 
 class Appender:
@@ -18,6 +19,7 @@ class Appender:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         data = path.read_bytes()
@@ -25,10 +27,17 @@ class Appender:
             os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
     def write(self, *rows: Mapping[str, Any]) -> None:
-        """Appends rows; when it returns, the system has them."""
+        """Appends rows; when it returns, the system has them.
+
+        Raises:
+            WriteError: naming the file, if it cannot be written.
+        """
         data = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
-        while data:
-            data = data[os.write(self._file, data) :]
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            raise WriteError(f"{self._path} cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Forces everything to the disk."""
