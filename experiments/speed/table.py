@@ -53,9 +53,9 @@ def command(rounds: int, seeds: int, arms: int, dim: int, repeats: int, with_pee
     with console.status("measuring"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other libraries' about newer versions of what they use
         result = measure(problem, seeds, repeats, with_peers)
+    show(result, console)
     if path is not None:
         write_json(path, result)
-    show(result, console)
     return 0
 
 
