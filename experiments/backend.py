@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
 
-LOOPS = "xla_cpu_small_while_loop_byte_threshold=2097152"
+XLA = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=2097152"
 """For CPUs: loops become one function each instead of a call per operation and step, which takes more than half off a
 round of Thompson sampling. Loops that touch more bytes than this stay as they are: compiled so, large products take
 twice as long (UniScale over 1152 arms from 8 MiB on)."""
-UNROLLING = "-unroll-full-max-count=31"
-"""For LLVM: loops of 32 steps and more stay loops, and become vector code; written out they stay scalar (a quarter of a
-round of disjoint LinUCB with 32 features). Shorter ones are written out still, which matrix products rely on."""
-TRIED = (0, 12)
-"""The newest JAX that knows `UNROLLING`: LLVM ends the process at an option that it does not know."""
 
 
 def configure() -> None:
@@ -35,24 +28,9 @@ def configure() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     # Accelerators round the factors of float32 products to 10 bits or fewer by default; posteriors do not survive that.
     jax.config.update("jax_default_matmul_precision", "highest")
-    ours, users = xla_flags(), os.environ.get("XLA_FLAGS", "")
-    if ours not in users:
-        os.environ["XLA_FLAGS"] = f"{ours} {users}".strip()  # a user's own come last and win
-
-
-def xla_flags() -> str:
-    """What XLA reads from the environment before its first program; no option may be given to one program alone."""
-    tried = tuple(int(part) for part in jax.__version__.split(".")[:2]) <= TRIED
-    options = [LOOPS, UNROLLING] if tried and not may_have_accelerator() else [LOOPS]
-    return f"--xla_backend_extra_options={','.join(options)}"
-
-
-def may_have_accelerator() -> bool:
-    """Whether JAX may find a device that is not a CPU, asked before it looks: LLVM compiles for GPUs, too."""
-    platforms = jax.config.values["jax_platforms"]
-    if platforms:
-        return bool(platforms != "cpu")
-    return bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
+    flags = os.environ.get("XLA_FLAGS", "")
+    if XLA not in flags:
+        os.environ["XLA_FLAGS"] = f"{XLA} {flags}".strip()  # a user's own come last and win
 
 
 OWN_THREAD = {"xla_cpu_multi_thread_eigen": False}

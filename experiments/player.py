@@ -137,7 +137,7 @@ class Player:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What the bits of a result depend on besides the config: versions, device, flags, precision, runs abreast."""
+        """What the bits of a result depend on besides the config: versions, device, precision, runs abreast."""
         return {
             "versions": {
                 "python": platform.python_version(),
@@ -146,7 +146,6 @@ class Player:
             },
             "device": str(self.devices[0].device_kind),
             "backend": jax.default_backend(),
-            "xla_flags": backend.xla_flags(),
             "x64": bool(jax.config.values["jax_enable_x64"]),
             "abreast": {part.name: self._abreast(part.name) for part in self.config.agents},
         }
