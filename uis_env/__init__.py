@@ -22,6 +22,7 @@ from uis_env.env import UISEnv
 from uis_env.episodes import Episodes
 from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
+from uis_env.split import in_test_split
 from uis_env.tape import Schedule, Stretch, Tape, tapes
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv
@@ -57,6 +58,7 @@ __all__ = [
     "cross_fitted",
     "dollars",
     "eflops",
+    "in_test_split",
     "load_world",
     "make_scenario",
     "save_world",
