@@ -157,7 +157,7 @@ class Agent(NamedTuple):
         update: (key, state, Feedback) -> state.
         fit: optional (key, state, Logged) -> state, called once before the first round if a pilot is given.
         privileged: whether observations carry `Privileged` (references only).
-        abreast: how many seeds a CPU should run side by side. Agents with heavy inner work gain from several:
+        seeds_per_call: how many seeds a CPU should run side by side. Agents with heavy inner work gain from several:
             those that train a network in every round, or search all rounds so far.
     """
 
@@ -166,4 +166,4 @@ class Agent(NamedTuple):
     update: Callable[[Array, State, Feedback], State]
     fit: Callable[[Array, State, Logged], State] | None = None
     privileged: bool = False
-    abreast: int = 1
+    seeds_per_call: int = 1

@@ -61,7 +61,7 @@ def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Ch
     """The arm on offer with the greatest score; ties are broken uniformly, and the propensities say so.
 
     Scores that differ by rounding alone tie: equal bonuses of different arms come out of a matrix product unequal in
-    the last bits, in an order that depends on the machine and on how many seeds run abreast.
+    the last bits, in an order that depends on the machine and on `seeds_per_call`.
 
     Args:
         key: of this round; only the stream TIES is used.

@@ -116,4 +116,4 @@ def knn(
         )
 
     # jointly, (N, K) distances fill a cache at one seed a time
-    return warm_up(explore(Agent(init, act, update, abreast=1 if joint else 4), epsilon, decay), warmup)
+    return warm_up(explore(Agent(init, act, update, seeds_per_call=1 if joint else 4), epsilon, decay), warmup)

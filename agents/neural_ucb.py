@@ -188,4 +188,4 @@ def _learner(
         (weights, moments), _ = lax.scan(step, (state.weights, state.moments), drawn)
         return State(weights, moments, squares, seen)
 
-    return Agent(init, act, update, abreast=32)
+    return Agent(init, act, update, seeds_per_call=32)

@@ -273,7 +273,7 @@ def _probe(
         params, moments = lax.cond(due, retrain, lambda: (state.params, state.optimiser))
         return State(params, moments, state.scaling, priced.observe(state.priced, feedback), replay)
 
-    return Agent(init, act, update, fit, abreast=8)
+    return Agent(init, act, update, fit, seeds_per_call=8)
 
 
 def platt(logits: Array, quality: Array, weight: Array, shrinkage: float = SHRINKAGE) -> tuple[Array, Array]:

@@ -38,13 +38,13 @@ class Plan(NamedTuple):
         horizon: T.
         bin_rounds: rounds per curve bin.
         chunk_bins: bins per `advance`.
-        abreast: seeds that run side by side (vmap); the others wait their turn (lax.map).
+        seeds_per_call: seeds that run side by side (vmap); the others wait their turn (lax.map).
     """
 
     horizon: int
     bin_rounds: int
     chunk_bins: int
-    abreast: int
+    seeds_per_call: int
 
     @property
     def bins(self) -> int:
@@ -62,12 +62,12 @@ class Plan(NamedTuple):
         return self.chunk_bins * self.bin_rounds
 
 
-def make_plan(horizon: int, abreast: int, bins: int = 100, chunk_rounds: int = 16384) -> Plan:
+def make_plan(horizon: int, seeds_per_call: int, bins: int = 100, chunk_rounds: int = 16384) -> Plan:
     """About `bins` curve points, and chunks of whole bins of at least `chunk_rounds` rounds (or the whole run)."""
     bin_rounds = -(-horizon // bins)
     total = -(-horizon // bin_rounds)
     chunk_bins = min(total, -(-chunk_rounds // bin_rounds))
-    return Plan(horizon, bin_rounds, chunk_bins, abreast)
+    return Plan(horizon, bin_rounds, chunk_bins, seeds_per_call)
 
 
 class Tables(NamedTuple):
@@ -276,10 +276,10 @@ def logged(bandit: Bandit, queries: Array, draw: Array, phase: int = 0) -> Logge
     )
 
 
-@partial(jax.jit, static_argnames=("agent", "abreast", "mesh"))
+@partial(jax.jit, static_argnames=("agent", "seeds_per_call", "mesh"))
 def start(
     agent: Agent,
-    abreast: int,
+    seeds_per_call: int,
     tables: Tables,
     seeds: Seeds,
     pilot: tuple[Array, Array] | None = None,
@@ -304,7 +304,7 @@ def start(
                 refused=jnp.int32(0),
             )
 
-        return map_seeds(one, (keys, pilot), abreast)  # type: ignore[no-any-return]
+        return map_seeds(one, (keys, pilot), seeds_per_call)  # type: ignore[no-any-return]
 
     return divide(part, mesh, shared=1)(tables, seeds.keys, pilot)  # type: ignore[no-any-return]
 
@@ -325,12 +325,12 @@ def divide(function: Callable[..., Any], mesh: Mesh | None, shared: int) -> Call
     return divided
 
 
-def map_seeds(function: Callable[..., Any], args: Any, abreast: int) -> Any:
+def map_seeds(function: Callable[..., Any], args: Any, seeds_per_call: int) -> Any:
     """`lax.map` with as few layers as it takes: one at a time, all at once, or in batches."""
     count = jax.tree.leaves(args)[0].shape[0]
-    if abreast >= count:
+    if seeds_per_call >= count:
         return jax.vmap(function)(args)
-    return jax.lax.map(function, args, batch_size=abreast if abreast > 1 else None)
+    return jax.lax.map(function, args, batch_size=seeds_per_call if seeds_per_call > 1 else None)
 
 
 @partial(jax.jit, static_argnames=("agent", "plan", "trace", "mesh"), donate_argnames=("carry",))
@@ -379,7 +379,7 @@ def advance(
             own, bins, seen = tally(plan, tables, own, number < plan.horizon, mine[0], action)
             return own._replace(state=state, query_reward=query_reward), bins, seen if trace else None
 
-        return map_seeds(one_seed, (hindsight, carry, mine), plan.abreast)  # type: ignore[no-any-return]
+        return map_seeds(one_seed, (hindsight, carry, mine), plan.seeds_per_call)  # type: ignore[no-any-return]
 
     mine = (rounds.tape, rounds.act, rounds.update)
     return divide(part, mesh, shared=2)(tables, rounds.number, seeds.hindsight, carry, mine)  # type: ignore[no-any-return]
@@ -481,14 +481,14 @@ def percentile(histogram: NDArray[Any], ends: NDArray[Any], share: float) -> NDA
     return np.asarray(np.exp(low + (place + 0.5) / HISTOGRAM * (high - low)))
 
 
-def seeds_abreast(agent: Agent, block: int, hint: int | None = None) -> int:
+def choose_seeds_per_call(agent: Agent, block: int, hint: int | None = None) -> int:
     """How many of `block` seeds (or preferences of a sweep) run side by side, the same for every run on a device.
 
     On an accelerator all of them. On a CPU one at a time, unless the agent's inner work is heavy and says so
-    (`Agent.abreast`): measured on linear bandits whose state takes 3 to 240 KiB, one at a time is 1.5 to 3 times
+    (`Agent.seeds_per_call`): measured on linear bandits whose state takes 3 to 240 KiB, one at a time is 1.5 to 3 times
     faster than any other number, small states included, because the loop over rounds is compiled as a whole. A `hint`
     is rounded down to a power of two, and so is what the agent says.
     """
     if not hint and jax.default_backend() != "cpu":
         return block
-    return min(block, 1 << (max(1, hint or agent.abreast).bit_length() - 1))
+    return min(block, 1 << (max(1, hint or agent.seeds_per_call).bit_length() - 1))

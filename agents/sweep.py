@@ -26,7 +26,7 @@ class SweepPlan(NamedTuple):
     """Static sizes of a sweep.
 
     Attributes:
-        preferences: how many of the P preferences run side by side (`rollout.seeds_abreast`).
+        preferences: how many of the P preferences run side by side (`rollout.choose_seeds_per_call`).
         seeds: how many seeds run side by side.
         rehearsal: rounds with a preference of their own each, played before the others; then nothing more is learned.
     """

@@ -53,14 +53,14 @@ class Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class AgentConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An agent: `options` are its factory's hyper-parameters; `abreast` overrides how many seeds run side by side.
+    """An agent: `options` are its factory's hyper-parameters, `seeds_per_call` overrides how many seeds a call maps.
 
     `only` restricts it to some arms, in the same game: regret and oracles count all arms. `pilot = false` keeps the
     pilot from it. In a sweep, `rehearsal` rounds on the pilot's queries, each with a preference of its own, come before
     the others, in which it then learns no more: one agent for every preference.
     """
 
-    abreast: Positive | None = None
+    seeds_per_call: Positive | None = None
     only: Only | None = None
     pilot: bool = True
     rehearsal: Annotated[int, Meta(ge=0, le=1_000_000)] = 0

@@ -137,7 +137,7 @@ class Player:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What the bits of a result depend on besides the config: versions, device, precision, runs abreast."""
+        """What the bits of a result depend on besides the config: versions, device, precision, seeds per call."""
         return {
             "versions": {
                 "python": platform.python_version(),
@@ -147,7 +147,7 @@ class Player:
             "device": str(self.devices[0].device_kind),
             "backend": jax.default_backend(),
             "x64": bool(jax.config.values["jax_enable_x64"]),
-            "abreast": {part.name: self._abreast(part.name) for part in self.config.agents},
+            "seeds_per_call": {part.name: self._seeds_per_call(part.name) for part in self.config.agents},
         }
 
     def play(self, units: list[Unit], progress: Progress) -> Sequence[AgentRuns | SweepRuns]:
@@ -177,7 +177,7 @@ class Player:
         args: tuple[Any, ...] = (made.tables, blocks, pilot)
         if mesh is not None:
             args = _spread(mesh, *args)
-        carry: Carry = self._compile(name, rollout.start, (agent, plan.abreast), args, mesh=mesh)(*args)
+        carry: Carry = self._compile(name, rollout.start, (agent, plan.seeds_per_call), args, mesh=mesh)(*args)
         bins: list[Bins] = []
         for chunk in range(plan.chunks):
             rounds = rollout.make_rounds(plan, schedules, seeds, blocks.keys, chunk)
@@ -215,7 +215,7 @@ class Player:
         padded = units + units[-1:] * (len(self.devices) - len(units))
         seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
         together = 1 if jax.default_backend() == "cpu" else self.block
-        plan = SweepPlan(self._abreast(name), together, part.rehearsal)
+        plan = SweepPlan(self._seeds_per_call(name), together, part.rehearsal)
         args: tuple[Any, ...] = (made.tables, rollout.block_keys(seeds, name), *made.episodes(seeds, agent, plan))
         if mesh is not None:
             args = _spread(mesh, *args)
@@ -287,17 +287,17 @@ class Player:
             self._families[known] = family(make, **own)
         return self._families[known](own)
 
-    def _abreast(self, name: str) -> int:
+    def _seeds_per_call(self, name: str) -> int:
         """How many seeds run side by side, or preferences in a sweep; it follows from the agent in the first cell."""
         part, agent = self._part(name), self._agent(name, self.games[0][0])
         if part.rehearsal:
             return len(self.config.swept)  # it learns no more, so all share one state
-        return rollout.seeds_abreast(agent, len(self.config.swept) or self.block, part.abreast)
+        return rollout.choose_seeds_per_call(agent, len(self.config.swept) or self.block, part.seeds_per_call)
 
     def plan(self, name: str) -> Plan:
         """Static sizes of a comparison without sweeps."""
         chunk = max(1, CHUNK // self.block)
-        return rollout.make_plan(self.config.rounds, self._abreast(name), self.config.bins, chunk)
+        return rollout.make_plan(self.config.rounds, self._seeds_per_call(name), self.config.bins, chunk)
 
     def let_go(self) -> None:
         """Frees compiled programs; those in use stay until they are done."""

@@ -32,7 +32,7 @@ class Game:
         preference = PreferenceConfig(name="p", cost=self.reward.cost, cost_channel=self.reward.cost_channel)
         self.agent: Agent = AGENTS[agent](make_spec(self.world, None, preference, ROUNDS))
         self.seeds = rollout.make_seeds(self.bandit, [self.schedule] * len(SEEDS), SEEDS, agent)
-        self.plan = rollout.make_plan(ROUNDS, abreast=1)
+        self.plan = rollout.make_plan(ROUNDS, seeds_per_call=1)
         self.rounds = rollout.make_rounds(self.plan, [self.schedule] * len(SEEDS), SEEDS, self.seeds.keys, 0)
 
     def compiled(self) -> rollout.Trace:

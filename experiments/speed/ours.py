@@ -23,21 +23,25 @@ class Ours:
         agent: an agent of that problem.
         seeds: how many; 0, 1, ... in equal blocks, the last of them filled up.
         threads: blocks, side by side.
-        abreast: seeds side by side within a block (None: chosen as the runner chooses).
+        seeds_per_call: seeds side by side within a block (None: chosen as the runner chooses).
 
     Attributes:
         compile_seconds: tracing and compiling.
     """
 
-    def __init__(self, problem: Problem, agent: Agent, seeds: int, threads: int, abreast: int | None = None) -> None:
+    def __init__(
+        self, problem: Problem, agent: Agent, seeds: int, threads: int, seeds_per_call: int | None = None
+    ) -> None:
         block = -(-seeds // threads)
         horizon = problem.schedule.horizon
         self.problem = problem
         self.blocks = [range(first, first + block) for first in range(0, block * threads, block)]
-        self.plan = rollout.make_plan(horizon, rollout.seeds_abreast(agent, block, abreast), BINS, horizon)
+        self.plan = rollout.make_plan(
+            horizon, rollout.choose_seeds_per_call(agent, block, seeds_per_call), BINS, horizon
+        )
         begin = time.perf_counter()
         seeds_of_first = self._seeds(self.blocks[0])
-        start = rollout.start.lower(agent, self.plan.abreast, problem.tables, seeds_of_first)
+        start = rollout.start.lower(agent, self.plan.seeds_per_call, problem.tables, seeds_of_first)
         self._start = start.compile(compiler_options())
         carry = self._start(problem.tables, seeds_of_first)
         rounds = self._rounds(self.blocks[0], seeds_of_first)

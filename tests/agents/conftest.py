@@ -75,15 +75,15 @@ def play_round(agent: Agent, data: Data, key: Any, state: Any, t: Any) -> tuple[
     return agent.update(now, state, Feedback(t, x, mask, data.preference, data.prices, *back)), choice
 
 
-def play_rounds(agent: Agent, data: Data, keys: Any, abreast: int = 1) -> tuple[Any, Choice]:
+def play_rounds(agent: Agent, data: Data, keys: Any, seeds_per_call: int = 1) -> tuple[Any, Choice]:
     def run(key: Any) -> tuple[Any, Choice]:
         rounds = jnp.arange(data.context.shape[0])
         return jax.lax.scan(partial(play_round, agent, data, key), agent.init(key), rounds)
 
-    return jax.vmap(run)(keys) if abreast > 1 else jax.lax.map(run, keys)
+    return jax.vmap(run)(keys) if seeds_per_call > 1 else jax.lax.map(run, keys)
 
 
-compiled = jax.jit(play_rounds, static_argnames=("agent", "abreast"))
+compiled = jax.jit(play_rounds, static_argnames=("agent", "seeds_per_call"))
 
 
 @pytest.fixture(scope="session")
@@ -106,11 +106,11 @@ def data_factory() -> Callable[..., Data]:
 
 @pytest.fixture(scope="session")
 def play() -> Callable[..., tuple[Any, Choice]]:
-    """`play(agent, data, seeds=1, abreast=1)`: final states and all choices, (seeds, ...) and (seeds, T, ...)."""
+    """`play(agent, data, seeds=1, seeds_per_call=1)`: final states (seeds, ...) and all choices (seeds, T, ...)."""
 
-    def run(agent: Agent, data: Data, seeds: int = 1, abreast: int = 1) -> tuple[Any, Choice]:
+    def run(agent: Agent, data: Data, seeds: int = 1, seeds_per_call: int = 1) -> tuple[Any, Choice]:
         keys = jax.random.split(jax.random.key(0), seeds)
-        return jax.block_until_ready(compiled(agent, data, keys, abreast))
+        return jax.block_until_ready(compiled(agent, data, keys, seeds_per_call))
 
     return run
 

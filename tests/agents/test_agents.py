@@ -85,7 +85,7 @@ def regrets(game, name, rounds, seeds=3, **options):
     agent = AGENTS[name](make_spec(world, None, PREFERENCE, rounds), **options)
     assert isinstance(agent, Agent)
     schedules = [scenario.schedule(world, rounds)] * seeds
-    plan = rollout.make_plan(rounds, abreast=1)
+    plan = rollout.make_plan(rounds, seeds_per_call=1)
     tables = rollout.make_tables(bandit)
     block = rollout.make_seeds(bandit, schedules, range(seeds), name)
     carry = rollout.start(agent, 1, tables, block)

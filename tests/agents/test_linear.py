@@ -245,7 +245,7 @@ MAPPED = [
 @pytest.mark.parametrize("factory", MAPPED)
 def test_seeds_side_by_side_act_as_one_at_a_time(spec, data_factory, play, factory):
     agent, data = factory(spec), data_factory(spec, 80, masked=0.3)
-    one, other = play(agent, data, seeds=4, abreast=1)[1], play(agent, data, seeds=4, abreast=4)[1]
+    one, other = play(agent, data, seeds=4, seeds_per_call=1)[1], play(agent, data, seeds=4, seeds_per_call=4)[1]
     np.testing.assert_array_equal(one.action, other.action)
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-4, atol=1e-5)
     assert len(np.unique(np.asarray(one.action), axis=0)) > 1

@@ -68,11 +68,11 @@ SCHEDULE = Schedule(
 )
 
 
-def play(agent: Agent, abreast: int, chunk_rounds: int, bins: int = 20):
-    plan = rollout.make_plan(ROUNDS, abreast, bins, chunk_rounds)
+def play(agent: Agent, seeds_per_call: int, chunk_rounds: int, bins: int = 20):
+    plan = rollout.make_plan(ROUNDS, seeds_per_call, bins, chunk_rounds)
     tables = rollout.make_tables(BANDIT)
     seeds = rollout.make_seeds(BANDIT, [SCHEDULE] * len(SEEDS), SEEDS, "agent")
-    carry = rollout.start(agent, abreast, tables, seeds)
+    carry = rollout.start(agent, seeds_per_call, tables, seeds)
     parts = []
     for chunk in range(plan.chunks):
         rounds = rollout.make_rounds(plan, [SCHEDULE] * len(SEEDS), SEEDS, seeds.keys, chunk)
@@ -83,12 +83,12 @@ def play(agent: Agent, abreast: int, chunk_rounds: int, bins: int = 20):
 
 
 AGENT = mean_agent()
-WHOLE = play(AGENT, abreast=4, chunk_rounds=ROUNDS)
+WHOLE = play(AGENT, seeds_per_call=4, chunk_rounds=ROUNDS)
 
 
-@pytest.mark.parametrize(("abreast", "chunk_rounds"), [(4, 16), (4, 50), (1, 157), (2, 30)])
-def test_chunking_and_mapping_change_no_bit(abreast: int, chunk_rounds: int) -> None:
-    plan, carry, bins, trace = play(AGENT, abreast, chunk_rounds)
+@pytest.mark.parametrize(("seeds_per_call", "chunk_rounds"), [(4, 16), (4, 50), (1, 157), (2, 30)])
+def test_chunking_and_mapping_change_no_bit(seeds_per_call: int, chunk_rounds: int) -> None:
+    plan, carry, bins, trace = play(AGENT, seeds_per_call, chunk_rounds)
     whole_plan, whole_carry, whole_bins, whole_trace = WHOLE
     assert plan.bins == whole_plan.bins
     jax.tree.map(np.testing.assert_array_equal, carry._replace(state=()), whole_carry._replace(state=()))
@@ -153,12 +153,12 @@ def test_a_world_without_seconds_keeps_no_histogram_of_them() -> None:
     assert set(tables.places) == set(tables.ends) == {"cost"}
 
 
-def test_seeds_abreast_are_all_of_them_where_there_is_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    heavy = AGENT._replace(abreast=12)
+def test_seeds_per_call_are_all_of_them_where_there_is_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = AGENT._replace(seeds_per_call=12)
     asked = [(AGENT, 16), (heavy, 16), (heavy, 3), (heavy, 16, 4)]
-    assert [rollout.seeds_abreast(*arguments) for arguments in asked] == [1, 8, 3, 4]
+    assert [rollout.choose_seeds_per_call(*arguments) for arguments in asked] == [1, 8, 3, 4]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert [rollout.seeds_abreast(AGENT, 200), rollout.seeds_abreast(AGENT, 200, 33)] == [200, 32]
+    assert [rollout.choose_seeds_per_call(AGENT, 200), rollout.choose_seeds_per_call(AGENT, 200, 33)] == [200, 32]
 
 
 def test_hindsight_is_the_mean_over_the_tape() -> None:

@@ -60,10 +60,10 @@ def stacked(world) -> Tables:
     return make_tables(tabulate(world, preference_mix(world, Reward(), **WEIGHTS).phases))
 
 
-def swept(agent: Agent, world, schedule, pilot, abreast: int, **options: Any) -> Swept:
+def swept(agent: Agent, world, schedule, pilot, seeds_per_call: int, **options: Any) -> Swept:
     played = Tape(*map(jnp.asarray, tapes(schedule, range(SEEDS))))
     rehearsal = options.get("rehearsal")
-    plan = SweepPlan(abreast, 1, 0 if rehearsal is None else rehearsal.query.shape[1])
+    plan = SweepPlan(seeds_per_call, 1, 0 if rehearsal is None else rehearsal.query.shape[1])
     return sweep(agent, plan, stacked(world), block_keys(range(SEEDS), "a"), played, pilot, **options)
 
 
@@ -71,7 +71,7 @@ def alone(agent: Agent, world, schedule, pilot, preference: int) -> np.ndarray[A
     """(S, T) actions of one preference, by the driver."""
     weights = {name: values[preference] for name, values in WEIGHTS.items()}
     bandit = tabulate(world, [Phase(Reward(**weights))])
-    tables, plan = make_tables(bandit), make_plan(ROUNDS, abreast=1, bins=4)
+    tables, plan = make_tables(bandit), make_plan(ROUNDS, seeds_per_call=1, bins=4)
     seeds = make_seeds(bandit, [schedule] * SEEDS, range(SEEDS), "a")
     carry = rollout.start(agent, 1, tables, seeds, pilot if agent.fit else None)
     rounds = make_rounds(plan, [schedule] * SEEDS, range(SEEDS), seeds.keys, 0)
@@ -87,8 +87,8 @@ def test_a_sweep_plays_every_preference_as_if_alone(name, world, spec, schedule,
     factory, options = FACTORIES[name]
     agent = factory(spec, **options)
     log = pilot if agent.fit else None
-    for abreast in (2, 5):  # in batches with one left over, all at once
-        action = np.asarray(swept(agent, world, schedule, log, abreast).action)
+    for seeds_per_call in (2, 5):  # in batches with one left over, all at once
+        action = np.asarray(swept(agent, world, schedule, log, seeds_per_call).action)
         assert action.shape == (SEEDS, 5, ROUNDS)
         for preference in (0, 2, 4):
             np.testing.assert_array_equal(action[:, preference], alone(agent, world, schedule, pilot, preference))
@@ -106,8 +106,8 @@ def test_other_weights_are_the_same_program(world, spec, schedule):
     assert sweep._cache_size() == before + 1
 
 
-@pytest.mark.parametrize("abreast", [2, 5])
-def test_what_no_preference_changes_is_fitted_once_per_seed(world, spec, schedule, pilot, abreast):
+@pytest.mark.parametrize("seeds_per_call", [2, 5])
+def test_what_no_preference_changes_is_fitted_once_per_seed(world, spec, schedule, pilot, seeds_per_call):
     fitted, rewarded = [], []
 
     def by_quality(key, state, logged):
@@ -124,7 +124,7 @@ def test_what_no_preference_changes_is_fitted_once_per_seed(world, spec, schedul
 
     for fit in (by_quality, by_reward):
         agent = Agent(lambda key: jnp.zeros(spec.arms), act, lambda key, state, feedback: state, fit)
-        jax.block_until_ready(swept(agent, world, schedule, pilot, abreast))
+        jax.block_until_ready(swept(agent, world, schedule, pilot, seeds_per_call))
     jax.effects_barrier()
     believed = 1  # the scores at quality alone are asked of a state of their own
     assert len(fitted) <= SEEDS * (1 + believed)

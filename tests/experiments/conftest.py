@@ -175,8 +175,8 @@ SWEEP: dict[str, Any] = {
         {"latency": {"low": 1e-4, "high": 1e-1, "points": 4}},
     ],
     "agents": [
-        {"name": "arm_only", "kind": "linucb_arm_only", "abreast": 4, "pilot": False},
-        {"name": "probe", "options": {"hidden": [8], "epochs": 2, "batch": 32}, "abreast": 64},
+        {"name": "arm_only", "kind": "linucb_arm_only", "seeds_per_call": 4, "pilot": False},
+        {"name": "probe", "options": {"hidden": [8], "epochs": 2, "batch": 32}, "seeds_per_call": 64},
     ],
 }
 

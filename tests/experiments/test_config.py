@@ -76,7 +76,13 @@ def test_any_value_is_taken_or_refused_by_name(key: str, value: Any) -> None:
 
 
 PLACES = [("worlds", "name"), ("worlds", "options"), ("worlds", "context"), ("worlds", "kind"), ("agents", "name")]
-PLACES += [("agents", "kind"), ("agents", "options"), ("agents", "abreast"), ("agents", "only"), ("agents", "pilot")]
+PLACES += [
+    ("agents", "kind"),
+    ("agents", "options"),
+    ("agents", "seeds_per_call"),
+    ("agents", "only"),
+    ("agents", "pilot"),
+]
 PLACES += [("preferences", "name"), ("preferences", "cost"), ("preferences", "ends"), ("scenarios", "name")]
 
 

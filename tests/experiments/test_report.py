@@ -19,7 +19,7 @@ MANIFEST = {
     "config": {"name": "a-run", "description": "what <script>alert(1)</script> it is"},
     "config_hash": "0123456789abcdef",
     "versions": {"python": "3.11.0", "jax": "0.10.2"},
-    "abreast": {"learner": 4},
+    "seeds_per_call": {"learner": 4},
     "git_commit": None,
 }
 

@@ -439,7 +439,7 @@ def test_the_manifest_says_what_results_depend_on(whole: Path) -> None:
     manifest = json.loads((whole / "manifest.json").read_text())
     assert manifest["config"]["rounds"] == 120
     assert set(manifest["versions"]) >= {"python", "jax", "jaxlib", "numpy", "uis-env"}
-    assert set(manifest["abreast"]) == {"best_fixed", "eager", "random"}
+    assert set(manifest["seeds_per_call"]) == {"best_fixed", "eager", "random"}
     assert {"config_hash", "device", "x64", "git_commit"} <= set(manifest)
     timings = json.loads((whole / "timings.json").read_text())
     assert timings["total_run_seconds"] > 0

@@ -95,7 +95,7 @@ def test_regret_is_that_of_the_first_rounds(problem: Problem) -> None:
     schedules = [problem.schedule] * 2
     plan = ours.plan
     own = rollout.make_seeds(problem.bandit, schedules, range(2), "speed")
-    carry = rollout.start(agent, plan.abreast, problem.tables, own)
+    carry = rollout.start(agent, plan.seeds_per_call, problem.tables, own)
     rounds = rollout.make_rounds(plan, schedules, range(2), own.keys, 0)
     trace = rollout.advance(agent, plan, problem.tables, own, carry, rounds, trace=True)[2]
     assert trace is not None

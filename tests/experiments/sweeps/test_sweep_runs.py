@@ -43,7 +43,9 @@ def test_all_seeds_ask_the_questions_that_the_pilot_leaves_once(small):
 
 def test_a_sweep_is_every_preference_played_alone(sweep_config, tmp_path):
     """The same seeds and questions through the driver of comparisons, preference by preference."""
-    config = sweep_config(pilot=0, rounds=40, agents=[{"name": "arm_only", "kind": "linucb_arm_only", "abreast": 4}])
+    config = sweep_config(
+        pilot=0, rounds=40, agents=[{"name": "arm_only", "kind": "linucb_arm_only", "seeds_per_call": 4}]
+    )
     [sweep] = Runner(config, tmp_path / "sweep", workers=1).run(Progress())
     chosen = [config.swept[0], config.swept[7], config.swept[11]]
     names = [preference.name for preference in chosen]
