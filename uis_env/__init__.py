@@ -20,7 +20,7 @@ from uis_env.bandit import PREFERENCE, Bandit, Phase, Reward, cross_fitted, tabu
 from uis_env.costs import ModelCard, Price, dollars, eflops
 from uis_env.env import UISEnv
 from uis_env.episodes import Episodes
-from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world
+from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world, world_digest
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
 from uis_env.split import in_test_split
 from uis_env.tape import Schedule, Stretch, Tape, tapes
@@ -64,6 +64,7 @@ __all__ = [
     "save_world",
     "tabulate",
     "tapes",
+    "world_digest",
 ]
 
 

@@ -234,19 +234,15 @@ def atomic_write(path: Path, data: bytes) -> None:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def save_world(world: World, path: Path) -> None:
-    """Writes `<path>.npz` (arrays) and `<path>.json` (everything else, and the array file's sha256); no pickle."""
+def world_parts(world: World) -> tuple[dict[str, Array], dict[str, Any]]:
+    """All of a world as (arrays by name, plain JSON): what files hold and digests cover."""
     arrays: dict[str, Array] = {"recorded": world.recorded, "features": world.catalog.features}
     arrays |= {f"context.{name}": array for name, array in world.contexts.items()}
     arrays |= {f"channel.{name}": array for name, array in world.channels.present().items()}
     arrays |= {f"expected.{name}": array for name, array in world.expected.present().items()}
     for i, half in enumerate(world.halves or ()):
         arrays |= {f"half{i}.{name}": array for name, array in half.present().items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    data = buffer.getvalue()
-    meta = {
-        "format": FORMAT,
+    return arrays, {
         "name": world.name,
         "simulated": world.simulated,
         "catalog": world.catalog.to_json(),
@@ -256,8 +252,35 @@ def save_world(world: World, path: Path) -> None:
         "cost_ends": {name: list(ends) for name, ends in world.cost_ends.items()},
         "defaults": dict(world.defaults),
         "provenance": dict(world.provenance),
-        "sha256": hashlib.sha256(data).hexdigest(),
     }
+
+
+def world_digest(world: World) -> str:
+    """The sha256 (64 hexadecimal digits) of all arrays and all plain parts of a world: equal worlds, equal digests.
+
+    A world that was saved and loaded has the digest it had before.
+
+    Example:
+        >>> import uis_env
+        >>> one, two = (uis_env.worlds.load("Synthetic", queries=8, seed=seed) for seed in (0, 1))
+        >>> uis_env.world_digest(one) == uis_env.world_digest(two)
+        False
+    """
+    arrays, meta = world_parts(world)
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def save_world(world: World, path: Path) -> None:
+    """Writes `<path>.npz` (arrays) and `<path>.json` (everything else, and the array file's sha256); no pickle."""
+    arrays, plain = world_parts(world)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    data = buffer.getvalue()
+    meta = {"format": FORMAT, **plain, "sha256": hashlib.sha256(data).hexdigest()}
     atomic_write(path.with_suffix(".npz"), data)
     atomic_write(path.with_suffix(".json"), (json.dumps(meta, indent=1, ensure_ascii=False) + "\n").encode())
 

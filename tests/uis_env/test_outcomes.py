@@ -17,6 +17,7 @@ from uis_env.outcomes import (
     load_world,
     mean_ends,
     save_world,
+    world_digest,
 )
 
 Q, R, K = 3, 2, 2
@@ -84,6 +85,32 @@ def test_saving_is_deterministic_and_leaves_nothing_else(tmp_path):
     for suffix in (".npz", ".json"):
         assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "one.npz", "two.json", "two.npz"]
+
+
+def test_the_digest_survives_files_and_covers_every_part(tmp_path):
+    world = make_world()
+    save_world(world, tmp_path / "Tiny")
+    assert world_digest(load_world(tmp_path / "Tiny")) == world_digest(world) == world_digest(make_world())
+    table = world.channels.quality.copy()
+    table[0, 0, 0] = 1 - table[0, 0, 0]
+    catalog = replace(world.catalog, feature_names=("x", "z"))
+    changes = {
+        "name": "Other",
+        "simulated": False,
+        "catalog": catalog,
+        "contexts": {"plain": world.contexts["plain"]},
+        "channels": world.channels._replace(quality=table),
+        "expected": world.expected._replace(tokens=world.expected.tokens + 1),
+        "recorded": ~np.eye(Q, K, dtype=bool),
+        "query_ids": ("q0", "q2", "q1"),
+        "groups": ("f", "g", "g"),
+        "halves": None,
+        "cost_ends": {},
+        "defaults": {"cost": 1},
+        "provenance": {"source": "elsewhere"},
+    }
+    digests = {world_digest(replace(world, **{part: value})) for part, value in changes.items()}
+    assert len(digests | {world_digest(world)}) == len(changes) + 1
 
 
 def test_damaged_files_are_named(tmp_path):
