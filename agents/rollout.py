@@ -34,22 +34,49 @@ METRICS = (
 class Plan(NamedTuple):
     """Static sizes of a run.
 
+    A run is laid out in places, bin by bin: the rounds before the hold-out fill whole bins, the last of which may have
+    places that no round takes, and the hold-out's rounds fill bins of their own.
+
     Attributes:
-        horizon: T.
+        horizon: T, rounds of the run, those of the hold-out included.
         bin_rounds: rounds per curve bin.
         chunk_bins: bins per `advance`.
         seeds_per_call: seeds that run side by side (vmap); the others wait their turn (lax.map).
+        holdout: rounds of the hold-out.
     """
 
     horizon: int
     bin_rounds: int
     chunk_bins: int
     seeds_per_call: int
+    holdout: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """Rounds before the hold-out."""
+        return self.horizon - self.holdout
+
+    @property
+    def learning_bins(self) -> int:
+        """Curve bins before the hold-out; the last one may be cut short."""
+        return -(-self.rounds // self.bin_rounds)
 
     @property
     def bins(self) -> int:
         """Curve bins of the whole run; the last one may be cut short by the horizon."""
-        return -(-self.horizon // self.bin_rounds)
+        return self.learning_bins + -(-self.holdout // self.bin_rounds)
+
+    @property
+    def gap(self) -> int:
+        """Places between the last round before the hold-out and the first one of it, which no round takes."""
+        return self.learning_bins * self.bin_rounds - self.rounds if self.holdout else 0
+
+    def numbers(self, chunk: int) -> NDArray[np.int32]:
+        """(chunk_rounds,) the round at each place of a chunk; the horizon, or more, where there is none."""
+        place = chunk * self.chunk_rounds + np.arange(self.chunk_rounds)
+        number = np.where(place < self.rounds, place, np.maximum(place - self.gap, self.horizon))
+        held = place >= self.rounds + self.gap
+        return np.where(held, place - self.gap, number).astype(np.int32)
 
     @property
     def chunks(self) -> int:
@@ -62,12 +89,10 @@ class Plan(NamedTuple):
         return self.chunk_bins * self.bin_rounds
 
 
-def make_plan(horizon: int, seeds_per_call: int, bins: int = 100, chunk_rounds: int = 16384) -> Plan:
-    """About `bins` curve points, and chunks of whole bins of at least `chunk_rounds` rounds (or the whole run)."""
-    bin_rounds = -(-horizon // bins)
-    total = -(-horizon // bin_rounds)
-    chunk_bins = min(total, -(-chunk_rounds // bin_rounds))
-    return Plan(horizon, bin_rounds, chunk_bins, seeds_per_call)
+def make_plan(rounds: int, seeds_per_call: int, bins: int = 100, chunk_rounds: int = 16384, holdout: int = 0) -> Plan:
+    """About `bins` curve points before the hold-out; chunks are whole bins of at least `chunk_rounds` rounds or all."""
+    plan = Plan(rounds + holdout, -(-rounds // bins), 1, seeds_per_call, holdout)
+    return plan._replace(chunk_bins=min(plan.bins, -(-chunk_rounds // plan.bin_rounds)))
 
 
 class Tables(NamedTuple):
@@ -117,8 +142,8 @@ class Carry(NamedTuple):
     Attributes:
         state: the agent's.
         query_reward, query_count: (Q,) sums of reward and rounds by query.
-        histograms: (HISTOGRAM,) int32 each, of cost, and of latency where there is one.
-        arm_count: (K,) int32.
+        histograms: (HISTOGRAM,) int32 each, of cost, and of latency where there is one, before the hold-out.
+        arm_count: (K,) int32, pulls before the hold-out.
         refused: () int32, rounds in which the agent chose an arm that was not on offer.
     """
 
@@ -134,8 +159,8 @@ class Rounds(NamedTuple):
     """What a chunk of L rounds is played with.
 
     Attributes:
-        number: (L,) int32, the round; unbatched under the driver.
-        tape: (S, L) int32 each, padded with zeros after the horizon.
+        number: (L,) int32, the round, `Plan.numbers`; unbatched under the driver.
+        tape: (S, L) int32 each, zeros where there is no round.
         act, update: (S, L) typed keys.
     """
 
@@ -179,16 +204,24 @@ def _derive(seeds: Array, name: Array) -> Keys:
     return jax.vmap(one)(seeds)
 
 
-def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0, weight: NDArray[Any] | None = None) -> Tables:
+def make_tables(
+    bandit: Bandit,
+    folds: int = 5,
+    seed: int = 0,
+    weight: NDArray[Any] | None = None,
+    asked: NDArray[np.bool_] | None = None,
+) -> Tables:
     """Adds the folds, the arm values on other folds and the bins of the histograms to the tabulated bandit.
 
-    `weight` (P, Q) is the share of the rounds with each phase and query; None counts all alike.
+    `weight` (P, Q) is the share of the rounds before the hold-out with each phase and query; None counts all alike.
+    `asked` (P, Q) says which of them any round can ask; None: those that have a share.
     """
     queries = bandit.context.shape[0]
     fold = np.random.default_rng(seed).permutation(queries) % min(folds, queries)
     weight = np.ones(bandit.expected.shape[:2]) if weight is None else weight
+    asked = weight > 0 if asked is None else asked
     worth, share = np.einsum("pq,pqk->qk", weight, bandit.expected), weight.sum(axis=0)
-    always = (bandit.mask | (weight == 0)[..., None]).all(axis=(0, 1))
+    always = (bandit.mask | ~asked[..., None]).all(axis=(0, 1))
     others = [(fold != f) | (queries == 1) for f in range(fold.max() + 1)]
     elsewhere = np.stack([worth[rows].sum(axis=0) / max(share[rows].sum(), 1e-300) for rows in others])
     ends, places = {}, {}
@@ -210,20 +243,29 @@ def make_tables(bandit: Bandit, folds: int = 5, seed: int = 0, weight: NDArray[A
 
 
 def hindsight(bandit: Bandit, schedule: Schedule, seeds: Sequence[int], chunk: int = 1 << 18) -> NDArray[np.float32]:
-    """(S, K) mean expected reward of each arm over the tapes of the seeds; -inf for arms not always on offer."""
+    """(S, K) mean expected reward of each arm over the tapes of the seeds; -inf for arms not always on offer.
+
+    The hold-out's rounds do not count, but an arm must be on offer in them, too.
+    """
     phases, queries, arms = bandit.expected.shape
     cells = phases * queries
-    counts = np.zeros((len(seeds), cells), np.int64)
     offset = cells * np.arange(len(seeds))[:, None]
     length = max(1, chunk // len(seeds))
-    for start in range(0, schedule.horizon, length):
-        part = tapes(schedule, seeds, start, min(length, schedule.horizon - start))
-        place = offset + part.phase * queries + part.query
-        counts += np.bincount(place.ravel(), minlength=counts.size).reshape(counts.shape)
+
+    def count(first: int, last: int) -> NDArray[np.int64]:
+        counts = np.zeros((len(seeds), cells), np.int64)
+        for start in range(first, last, length):
+            part = tapes(schedule, seeds, start, min(length, last - start))
+            place = offset + part.phase * queries + part.query
+            counts += np.bincount(place.ravel(), minlength=counts.size).reshape(counts.shape)
+        return counts
+
+    counts = count(0, schedule.rounds)
     expected = bandit.expected.reshape(-1, arms).astype(np.float64)
-    mean = np.stack([row @ expected for row in counts]) / schedule.horizon  # row by row: the same bits for any S
+    mean = np.stack([row @ expected for row in counts]) / schedule.rounds  # row by row: the same bits for any S
     # How many of a tape's (phase, query) pairs do not offer an arm: small whole numbers, exact in any order.
-    without = (counts > 0).astype(np.float32) @ (~bandit.mask).reshape(-1, arms).astype(np.float32)
+    asked = counts + count(schedule.rounds, schedule.horizon) > 0
+    without = asked.astype(np.float32) @ (~bandit.mask).reshape(-1, arms).astype(np.float32)
     return np.where(without == 0, mean, -np.inf).astype(np.float32)
 
 
@@ -235,13 +277,17 @@ def make_seeds(bandit: Bandit, schedules: Sequence[Schedule], seeds: Sequence[in
 
 def make_rounds(plan: Plan, schedules: Sequence[Schedule], seeds: Sequence[int], keys: Keys, chunk: int) -> Rounds:
     """The rounds of one chunk: tapes drawn in NumPy, and keys derived once here for every agent's program to read."""
-    first = chunk * plan.chunk_rounds
-    length = min(plan.chunk_rounds, plan.horizon - first)
-    drawn = _by_schedule(partial(tapes, start=first, length=length), schedules, seeds)
-    padding = ((0, 0), (0, plan.chunk_rounds - length))
-    played = jax.tree.map(lambda rows: jnp.asarray(np.pad(rows, padding)), drawn)
-    number = first + jnp.arange(plan.chunk_rounds, dtype=jnp.int32)
-    return Rounds(number, played, round_keys(keys.act, number), round_keys(keys.update, number))
+    numbers = plan.numbers(chunk)
+    places = np.flatnonzero(numbers < plan.horizon)
+    drawn = _by_schedule(partial(tapes, start=int(numbers[places[0]]), length=len(places)), schedules, seeds)
+
+    def place(rows: NDArray[np.int32]) -> Array:
+        padded = np.zeros((len(rows), plan.chunk_rounds), np.int32)
+        padded[:, places] = rows
+        return jnp.asarray(padded)
+
+    number = jnp.asarray(numbers)
+    return Rounds(number, jax.tree.map(place, drawn), round_keys(keys.act, number), round_keys(keys.update, number))
 
 
 def _by_schedule(function: Callable[..., Any], schedules: Sequence[Schedule], seeds: Sequence[int]) -> Any:
@@ -369,14 +415,22 @@ def advance(
             def one_round(running: tuple[State, Array], now: Any) -> tuple[tuple[State, Array], Array]:
                 state, query_reward = running
                 rounds = Rounds(now[0], *now[1])
-                state, action, reward = play(agent, tables, hindsight, state, rounds)
+                if plan.gap:  # between a run's two parts the agent's state must stay as it is
+                    state, action, reward = jax.lax.cond(
+                        rounds.number < plan.horizon,
+                        lambda state: play(agent, tables, hindsight, state, rounds),
+                        lambda state: (state, jnp.int32(0), jnp.float32(0.0)),
+                        state,
+                    )
+                else:
+                    state, action, reward = play(agent, tables, hindsight, state, rounds)
                 # Added up round by round: a scatter of many floats would add in any order on a GPU.
                 counted = jnp.where(rounds.number < plan.horizon, reward, 0.0)
                 return (state, query_reward.at[rounds.tape.query].add(counted)), action
 
             running = own.state, own.query_reward
             (state, query_reward), action = jax.lax.scan(one_round, running, (number, mine))
-            own, bins, seen = tally(plan, tables, own, number < plan.horizon, mine[0], action)
+            own, bins, seen = tally(plan, tables, own, number, mine[0], action)
             return own._replace(state=state, query_reward=query_reward), bins, seen if trace else None
 
         return map_seeds(one_seed, (hindsight, carry, mine), plan.seeds_per_call)  # type: ignore[no-any-return]
@@ -413,7 +467,7 @@ def play(
 
 
 def tally(
-    plan: Plan, tables: Tables, own: Carry, counts: Array, tape: Tape, action: Array
+    plan: Plan, tables: Tables, own: Carry, number: Array, tape: Tape, action: Array
 ) -> tuple[Carry, Bins, Trace]:
     """What a chunk of one seed adds up to, from its tape and actions alone.
 
@@ -424,7 +478,7 @@ def tally(
         plan: static sizes.
         tables: what is looked up.
         own: as before the chunk.
-        counts: (L,) bool, rounds before the horizon.
+        number: (L,) int32, the round at each place.
         tape: (L,) each.
         action: (L,) int32.
 
@@ -436,9 +490,10 @@ def tally(
     queries, arms = len(own.query_count), len(own.arm_count)
     variant = bandit.variant[phase]
     reward, regret = bandit.reward[phase, query, draw, action], bandit.regret[phase, query, action]
-    number = jnp.arange(len(action), dtype=jnp.int32)
-    first = jnp.full(queries, len(action), jnp.int32).at[query].min(number)
-    fresh = (first[query] == number) & (own.query_count[query] == 0)
+    counts, learning = number < plan.horizon, number < plan.rounds
+    place = jnp.arange(len(action), dtype=jnp.int32)
+    first = jnp.full(queries, len(action), jnp.int32).at[query].min(jnp.where(counts, place, len(action)))
+    fresh = (first[query] == place) & (own.query_count[query] == 0)
     values = {
         "reward": reward,
         "regret": regret,
@@ -456,17 +511,17 @@ def tally(
             return jnp.zeros(plan.chunk_bins, jnp.float32)
         return jnp.where(counts, value, 0).astype(jnp.float32).reshape(-1, plan.bin_rounds).sum(axis=1)
 
-    one = counts.astype(jnp.int32)
+    one, early = counts.astype(jnp.int32), learning.astype(jnp.int32)
     # A lookup beyond a table's end gives its last entry, so nothing else would tell.
     offered = (action >= 0) & (action < arms) & bandit.mask[phase, query, action]
-    pulls = jnp.zeros((plan.chunk_bins, arms), jnp.int32).at[number // plan.bin_rounds, action].add(one)
+    pulls = jnp.zeros((plan.chunk_bins, arms), jnp.int32).at[place // plan.bin_rounds, action].add(one)
     own = own._replace(
         query_count=own.query_count.at[query].add(one),
         histograms={
-            name: histogram.at[tables.places[name][variant, query, draw, action]].add(one)
+            name: histogram.at[tables.places[name][variant, query, draw, action]].add(early)
             for name, histogram in own.histograms.items()
         },
-        arm_count=own.arm_count + pulls.sum(axis=0),
+        arm_count=own.arm_count.at[action].add(early),
         refused=own.refused + jnp.where(offered, 0, one).sum(),
     )
     sums = jnp.stack([total(values[name]) for name in METRICS], axis=1)

@@ -28,7 +28,9 @@ class SummaryRow(NamedTuple):
 
     `reward` is charged with the pilot, the other means are of the rounds; `pilot_cost` is that of the whole pilot, in
     the unit of cost: reward = (summed reward − λ·pilot_cost) / rounds. `lo`, `hi` are 95% intervals over seeds, `qlo`,
-    `qhi` over seeds and queries. `reward_fresh` is the mean over rounds whose query came for the first time,
+    `qhi` over seeds and queries. All of these are of the rounds before the hold-out. `holdout` is the lead in the
+    hold-out, whose queries no earlier round asks, over the fixed arm that is best on the train queries; its intervals
+    likewise. `reward_fresh` is the mean over rounds whose query came for the first time,
     `reward_replayed` over the others. `cost_median`, and `latency_p50`, `_p95` and `_p99` in seconds, are means over
     seeds of each seed's percentiles over rounds.
     """
@@ -59,6 +61,11 @@ class SummaryRow(NamedTuple):
     latency_p99: float
     pilot_cost: float
     optimal_rate: float
+    holdout: float
+    holdout_lo: float
+    holdout_hi: float
+    holdout_qlo: float
+    holdout_qhi: float
 
 
 class PairedRow(NamedTuple):
@@ -236,8 +243,22 @@ def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
             latency_p99=of_seeds("latency_p99"),
             pilot_cost=float(totals["pilot_cost"].mean()) if priced else np.nan,
             optimal_rate=mean("optimal"),
+            **_holdout(cell, runs),  # type: ignore[arg-type]
         )
     return rows
+
+
+def _holdout(cell: Cell, runs: AgentRuns) -> dict[str, float]:
+    """The lead over the fixed arm of the train queries in the hold-out, and its intervals; NaN without one."""
+    names = ("holdout", "holdout_lo", "holdout_hi", "holdout_qlo", "holdout_qhi")
+    if runs.holdout_reward is None or runs.holdout_count is None or cell.holdout_fixed is None:
+        return dict.fromkeys(names, np.nan)
+    lead, count = runs.holdout_reward - cell.holdout_fixed, runs.holdout_count
+    by_seed = lead.sum(axis=1) / count.sum(axis=1)
+    replicates = statistics.two_way_replicates(lead[None], count)[:, 0]
+    units = statistics.two_way_units(len(lead), int(count.any(axis=0).sum()))
+    ends = (*statistics.mean_interval(by_seed), *statistics.interval(replicates, units))
+    return dict(zip(names, (float(by_seed.mean()), *map(float, ends)), strict=True))
 
 
 def _two_way(cell: Cell) -> Array:

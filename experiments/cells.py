@@ -20,7 +20,7 @@ from agents.rollout import Tables, make_tables
 from agents.text import text_features
 from agents.wrappers import only
 from experiments.config import AgentConfig, Config, ConfigError, PreferenceConfig, ScenarioConfig, WorldConfig
-from experiments.references import round_weights
+from experiments.references import askable, round_weights
 from experiments.results import CellKey
 from uis_env import worlds
 from uis_env.arms import ArmCatalog
@@ -59,7 +59,7 @@ class Game:
     def pilot_of(self, seed: int) -> tuple[Array, Array]:
         """(n,) queries and draws of the pilot of a seed."""
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 0, PILOT))))
-        asked = np.unique(np.concatenate([stretch.queries for stretch in self.schedule.stretches]))
+        asked = np.unique(np.concatenate([stretch.queries for stretch in self.schedule.learning]))
         queries = random.choice(asked, size=self.pilot, replace=False).astype(np.int32)
         return queries, random.integers(self.schedule.draws, size=self.pilot, dtype=np.int32)
 
@@ -122,14 +122,15 @@ def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, pref
         where = f"preferences[{config.preferences.index(preference)}] ({preference.name!r})"
         bandit = tabulate(loaded, made.phases, world.context)
         where = "rounds"
-        schedule = made.schedule(loaded, config.rounds, config.order)
+        schedule = made.schedule(loaded, config.rounds, config.order, holdout=config.holdout)
     except ValueError as error:
         raise ConfigError(f"{where} on world {world.name!r}: {error}") from None
     key = CellKey(world.name, scenario.name, preference.name)
-    fewest = min(len(stretch.queries) for stretch in schedule.stretches)
+    fewest = min(len(stretch.queries) for stretch in schedule.learning)
     if config.pilot >= fewest:
         raise ConfigError(f"pilot: {config.pilot} queries of {fewest} would leave none to play in {key.label}")
-    tables = make_tables(bandit, weight=round_weights(schedule, len(loaded.query_ids)))
+    queries = len(loaded.query_ids)
+    tables = make_tables(bandit, weight=round_weights(schedule, queries), asked=askable(schedule, queries))
     return Game(key, loaded, made, reward, bandit, tables, schedule, config.pilot)
 
 

@@ -108,7 +108,7 @@ class Cluster:
                 for unit, part in zip(group, runs, strict=True):
                     store.save(unit, part)
                 player.clock.merge(counted)
-                progress.advance(len(group) * player.unit_rounds, f"{group[0].cell.label} · {group[0].agent}")
+                progress.advance(player.rounds(group), f"{group[0].cell.label} · {group[0].agent}")
         except BaseException:
             for task in tasks:
                 self._ray.cancel(task, force=True)  # leaving a cluster waits for what still runs there

@@ -156,7 +156,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         name: the results' folder, unless --out says otherwise.
         description: a line for `python -m experiments list`.
-        rounds: T of an episode.
+        rounds: T of an episode, before its hold-out.
+        holdout: rounds that follow and ask test queries only, while the others ask train queries only; true: as many
+            as the world has test queries (`uis_env.in_test_split`). 0: none, and all queries are asked.
         seeds: S, one tape each: first_seed, first_seed + 1, ...
         block: seeds per work unit; bits of a result are promised for one block size.
         bins: points of a curve, about.
@@ -171,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name: Name
     description: str = ""
     rounds: Positive
+    holdout: bool | Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
     seeds: Positive
     first_seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
     block: Annotated[int, Meta(ge=1, le=4096)] = 16
@@ -190,6 +193,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("the sweeps price cost in different channels, expected the same one")
         if self.sweeps and self.order != "passes":
             raise ValueError(f"order is {self.order!r}, expected 'passes' in a config with sweeps")
+        if self.sweeps and self.holdout:
+            raise ValueError("a config with sweeps has no holdout")
         if self.sweeps and self.scenarios != (ScenarioConfig(name="stationary"),):
             raise ValueError("a config with sweeps has no scenarios")
         for i, agent in enumerate(self.agents):

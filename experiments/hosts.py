@@ -86,7 +86,7 @@ class Hosts:
             interrupts.check()
             left = [unit for unit in waiting if not store.done(unit)]
             if len(left) < len(waiting):
-                progress.advance((len(waiting) - len(left)) * player.unit_rounds, "other processes")
+                progress.advance(player.rounds([unit for unit in waiting if unit not in left]), "other processes")
                 waiting, last = left, time.monotonic()
             elif time.monotonic() - last > self._patience:
                 raise RunError(

@@ -31,6 +31,8 @@ from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, SweepRun
 from experiments.store import RunError, Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
 from uis_env.arms import ArmCatalog
+from uis_env.split import holdout_rounds
+from uis_env.tape import Schedule
 
 CURVES = ("reward", "regret", "quality", "cost")
 
@@ -122,7 +124,6 @@ class Player:
         self.block = min(config.block, config.seeds)
         self.blocks = -(-config.seeds // self.block)
         self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
-        self.unit_rounds = config.rounds * self.block * (len(config.swept) or 1)
         for key, _ in self.games:
             for part in config.agents:
                 self._agent(part.name, key)
@@ -135,6 +136,10 @@ class Player:
             for agent in self.config.agents
             for block in range(self.blocks)
         ]
+
+    def rounds(self, units: Sequence[Unit]) -> int:
+        """Rounds of all seeds (and preferences of a sweep) in these units."""
+        return sum(self._horizon(unit.cell.world) for unit in units) * self.block * (len(self.config.swept) or 1)
 
     def facts(self) -> dict[str, Any]:
         """What the bits of a result depend on besides the config: versions, device, precision, seeds per call."""
@@ -163,7 +168,7 @@ class Player:
         agent = self._agent(name, cell)
         if isinstance(made, SweepGame):
             return self._sweep(made, agent, units, progress)
-        plan = self.plan(name)
+        plan = self.plan(name, made.schedule)
         mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
         padded = units + units[-1:] * (len(self.devices) - len(units))
         seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
@@ -195,7 +200,7 @@ class Player:
             bins.append(jax.tree.map(np.asarray, part))
             self._refuse(int(np.asarray(carry.refused).sum()), cell, name)
             self.clock.add("run", name, time.perf_counter() - begin)
-            played = min(plan.chunk_rounds, plan.horizon - chunk * plan.chunk_rounds) * self.block * len(units)
+            played = int((plan.numbers(chunk) < plan.horizon).sum()) * self.block * len(units)
             self.clock.add("rounds", name, played)
             progress.advance(played, f"{cell.label} · {name}")
         last = jax.tree.map(np.asarray, carry._replace(state=()))
@@ -228,7 +233,7 @@ class Player:
         offered = (swept.action >= 0) & (swept.action < mask.shape[1])
         offered &= mask[query, np.clip(swept.action, 0, mask.shape[1] - 1)]
         self._refuse(int((~offered).sum()), units[0].cell, name)
-        rounds = self.unit_rounds * len(units)
+        rounds = self.rounds(units)
         self.clock.add("run", name, time.perf_counter() - begin)
         self.clock.add("rounds", name, rounds)
         progress.advance(rounds, f"{units[0].cell.label} · {name}")
@@ -261,7 +266,7 @@ class Player:
                 part = self._part(name)
                 where = f"agents[{self.config.agents.index(part)}] ({name!r})"
                 loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
-                spec = make_spec(loaded, world.context, preference, self.config.rounds, world.arms)
+                spec = make_spec(loaded, world.context, preference, self._horizon(world.name), world.arms)
                 content = (name, loaded.catalog.arms, *map(_hashable, vars(spec).values()))
                 if content not in self._agents:
                     self._agents[content] = self._make(part, spec, loaded.catalog, where, content[1:])
@@ -269,6 +274,12 @@ class Player:
                 if self._agents[known].privileged and self.config.sweeps:
                     raise ConfigError(f"{where}: a sweep has its references from the tables, leave {part.what!r} out")
             return self._agents[known]
+
+    def _horizon(self, world: str) -> int:
+        """Rounds of an episode in a world, those of the hold-out included."""
+        part = next(part for part in self.config.worlds if part.name == world)
+        loaded = load_world(part, f"worlds[{self.config.worlds.index(part)}]")
+        return self.config.rounds + holdout_rounds(loaded, self.config.holdout)
 
     def _make(self, part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, content: tuple[Any, ...]) -> Agent:
         """The agent of a config entry; entries that differ in numbers alone, as in a sweep of alpha, are a family."""
@@ -294,10 +305,10 @@ class Player:
             return len(self.config.swept)  # it learns no more, so all share one state
         return rollout.choose_seeds_per_call(agent, len(self.config.swept) or self.block, part.seeds_per_call)
 
-    def plan(self, name: str) -> Plan:
+    def plan(self, name: str, schedule: Schedule) -> Plan:
         """Static sizes of a comparison without sweeps."""
         chunk = max(1, CHUNK // self.block)
-        return rollout.make_plan(self.config.rounds, self._seeds_per_call(name), self.config.bins, chunk)
+        return rollout.make_plan(schedule.rounds, self._seeds_per_call(name), self.config.bins, chunk, schedule.holdout)
 
     def let_go(self) -> None:
         """Frees compiled programs; those in use stay until they are done."""
@@ -364,19 +375,26 @@ def _spread(mesh: Mesh, tables: Any, *by_seed: Any) -> tuple[Any, ...]:
 
 def _reduce(carry: Any, bins: list[Bins], plan: Plan, game: Game, prices: Array, rows: slice) -> AgentRuns:
     """Chunks and carry to the runs of some of the seeds, in float64 where sums are long."""
-    sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.bins]
+    sums = np.concatenate([part.sums[rows] for part in bins], axis=1)[:, : plan.learning_bins]
     totals = dict(zip(METRICS, sums.sum(axis=1, dtype=np.float64).T, strict=True))
     for name, shares in PERCENTILES.items():
         if name in carry.histograms:
             histogram, ends = carry.histograms[name][rows], np.asarray(game.tables.ends[name])
             totals |= {total: rollout.percentile(histogram, ends, share) for total, share in shares.items()}
     totals["pilot_cost"], totals["pilot_charge"] = prices.T
-    arms = np.concatenate([part.arms[rows] for part in bins], axis=1)[:, : plan.bins]
+    arms = np.concatenate([part.arms[rows] for part in bins], axis=1)[:, : plan.learning_bins]
+    reward, count = carry.query_reward[rows], carry.query_count[rows]
+    held = {}
+    if plan.holdout:  # no query is asked both before the hold-out and in it
+        test = np.isin(np.arange(reward.shape[1]), game.schedule.stretches[-1].queries)
+        held = {"holdout_reward": reward * test, "holdout_count": count * test}
+        reward, count = reward * ~test, count * ~test
     return AgentRuns(
         totals=totals,
         curves={name: sums[..., METRICS.index(name)] for name in CURVES},
         arms=arms.sum(axis=0, dtype=np.int64),
         arm_count=carry.arm_count[rows],
-        query_reward=carry.query_reward[rows],
-        query_count=carry.query_count[rows],
+        query_reward=reward,
+        query_count=count,
+        **held,
     )

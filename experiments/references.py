@@ -20,7 +20,7 @@ from experiments.statistics import interval, query_replicates
 from uis_env.bandit import PREFERENCE, Bandit, Phase, cross_fitted
 from uis_env.outcomes import World
 from uis_env.scenarios import Scenario
-from uis_env.tape import Schedule
+from uis_env.tape import Schedule, Stretch, tapes
 
 Array = NDArray[Any]
 EXCHANGE = np.logspace(-3, 3, 41)
@@ -58,7 +58,8 @@ def references(
         Those that need an arm that is always on offer are None where there is none, costs and the plane without a cost
         channel, and the ends of intervals with a single query.
     """
-    game = _Population(bandit, round_weights(schedule, bandit.context.shape[0]))
+    queries = bandit.context.shape[0]
+    game = _Population(bandit, round_weights(schedule, queries), askable(schedule, queries))
     channel = scenario.phases[0].reward.cost_channel
     priced = getattr(world.channels, channel) is not None
     facts = {
@@ -74,7 +75,10 @@ def references(
             {"description": describe(phase), "share": float(share)}
             for phase, share in zip(scenario.phases, game.weight.sum(axis=1), strict=True)
         ],
-        "segments": [stretch.start for stretch in schedule.stretches],
+        "segments": [stretch.start for stretch in schedule.learning],
+        "holdout": {"rounds": schedule.holdout, "queries": len(schedule.stretches[-1].queries)}
+        if schedule.holdout
+        else None,
         "counts": {"queries": len(world.query_ids), "draws": bandit.reward.shape[2], "arms": len(world.catalog)},
         "arms": {
             "reward": [float(value) if np.isfinite(value) else None for value in game.arm_reward],
@@ -107,15 +111,40 @@ def references(
 
 
 def round_weights(schedule: Schedule, queries: int) -> Array:
-    """(P, Q) float64: the expected share of the rounds with each phase and query; sums to 1."""
+    """(P, Q) float64: the expected share of the rounds before the hold-out with each phase and query; sums to 1."""
     weight = np.zeros((schedule.phases, queries))
-    stops = [stretch.start for stretch in schedule.stretches[1:]] + [schedule.horizon]
-    for stretch, stop in zip(schedule.stretches, stops, strict=True):
-        phases = range(schedule.phases) if stretch.phase is None else [stretch.phase]
-        share = (stop - stretch.start) / schedule.horizon / len(phases) / len(stretch.queries)
+    stops = [stretch.start for stretch in schedule.learning[1:]] + [schedule.rounds]
+    for stretch, stop in zip(schedule.learning, stops, strict=True):
+        phases = _phases(schedule, stretch)
+        share = (stop - stretch.start) / schedule.rounds / len(phases) / len(stretch.queries)
         for phase in phases:
             weight[phase, stretch.queries] += share
     return weight
+
+
+def askable(schedule: Schedule, queries: int) -> NDArray[np.bool_]:
+    """(P, Q): the phases and queries that some round can ask, those of the hold-out included."""
+    some = np.zeros((schedule.phases, queries), np.bool_)
+    for stretch in schedule.stretches:
+        some[np.ix_(np.array(_phases(schedule, stretch)), stretch.queries)] = True
+    return some
+
+
+def _phases(schedule: Schedule, stretch: Stretch) -> Sequence[int]:
+    return range(schedule.phases) if stretch.phase is None else [stretch.phase]
+
+
+def fixed_in_holdout(bandit: Bandit, schedule: Schedule, seeds: Array, arm: int) -> Array:
+    """(S, Q) float64: what one arm earns in the hold-outs of the seeds' tapes, summed by query.
+
+    Agents that are asked the same queries get the same draws, so differences are paired round by round.
+    """
+    queries = bandit.context.shape[0]
+    tape = tapes(schedule, seeds, schedule.rounds)
+    reward = bandit.reward[tape.phase, tape.query, tape.draw, arm].astype(np.float64)
+    place = queries * np.arange(len(seeds))[:, None] + tape.query
+    total = np.bincount(place.ravel(), reward.ravel(), minlength=queries * len(seeds))
+    return np.asarray(total.reshape(len(seeds), queries))
 
 
 def describe(phase: Phase) -> str:
@@ -155,10 +184,11 @@ def _turn(a: Array, b: Array, c: Array) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Population:
-    """The rounds that tapes are drawn from: tables in float64, and (P, Q) shares of the rounds."""
+    """The rounds that tapes are drawn from: tables in float64, (P, Q) shares of the rounds, and whether any asks it."""
 
     bandit: Bandit
     weight: Array
+    asked: Array
 
     @cached_property
     def expected(self) -> Array:
@@ -178,7 +208,7 @@ class _Population:
     @cached_property
     def always(self) -> Array:
         """(K,) bool: arms on offer in every round that can happen."""
-        return np.asarray((self.bandit.mask | (self.weight == 0)[..., None]).all(axis=(0, 1)))
+        return np.asarray((self.bandit.mask | ~self.asked[..., None]).all(axis=(0, 1)))
 
     @cached_property
     def arm_reward(self) -> Array:
@@ -246,7 +276,7 @@ def _cross_fitted(world: World, phases: Sequence[Phase], game: _Population, fixe
         arms = np.where(both, choosing, -np.inf).argmax(axis=-1)
         values += game.pick(np.where(both, valuing, 0.0), arms) / 2
     weight = game.weight * able
-    judged = _Population(game.bandit, weight / weight.sum())
+    judged = _Population(game.bandit, weight / weight.sum(), game.asked)
     return judged.value(values) | {
         "gap": judged.value(values - fixed),
         "arms": int(both.any(axis=(0, 1)).sum()),

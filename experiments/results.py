@@ -35,14 +35,16 @@ class AgentRuns:
     """S seeds of one agent in one cell; C curve bins, K arms, Q queries.
 
     Attributes:
-        totals: name -> (S,) float64 sums over the T rounds: `rollout.METRICS` (`optimal` and `fresh` are counts of
-            rounds), and `PERCENTILES` of a round's cost and latency (where there is one), `pilot_cost` (in the unit of
-            cost, 0 without a pilot) and `pilot_charge` (what that pilot takes from the summed reward).
+        totals: name -> (S,) float64 sums over the T rounds before the hold-out: `rollout.METRICS` (`optimal` and
+            `fresh` are counts of rounds), and `PERCENTILES` of a round's cost and latency (where there is one),
+            `pilot_cost` (in the unit of cost, 0 without a pilot) and `pilot_charge` (what that pilot takes from the
+            summed reward).
         curves: name -> (S, C) float32 sums per bin of `reward`, `regret`, `quality` and `cost`.
         arms: (C, K) int64 pulls per bin, summed over seeds.
         arm_count: (S, K) int32 pulls per seed.
         query_reward: (S, Q) float32 summed reward by query.
         query_count: (S, Q) int32 rounds by query.
+        holdout_reward, holdout_count: (S, Q), the same in the hold-out; None without one.
     """
 
     totals: Mapping[str, Array]
@@ -51,6 +53,8 @@ class AgentRuns:
     arm_count: Array
     query_reward: Array
     query_count: Array
+    holdout_reward: Array | None = None
+    holdout_count: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,8 @@ class Cell:
         seeds: (S,) the seeds, one tape each.
         agents: name -> runs, in the order of the config.
         references: plain JSON: what `experiments.references` computes for this cell.
+        holdout_fixed: (S, Q) float64 summed reward by query, in the hold-out, of the fixed arm that is best on the
+            train queries; None without a hold-out, or where no arm is always on offer.
     """
 
     key: CellKey
@@ -86,6 +92,7 @@ class Cell:
     seeds: Array
     agents: Mapping[str, AgentRuns]
     references: Mapping[str, Any] = field(default_factory=dict)
+    holdout_fixed: Array | None = None
 
     def mean_reward(self, agent: str) -> Array:
         """(S,) float64 mean reward per round, the pilot's cost charged."""
@@ -114,4 +121,6 @@ def concatenate(parts: list[Runs]) -> Runs:
         arm_count=join("arm_count"),
         query_reward=join("query_reward"),
         query_count=join("query_count"),
+        holdout_reward=None if first.holdout_reward is None else join("holdout_reward"),
+        holdout_count=None if first.holdout_count is None else join("holdout_count"),
     )

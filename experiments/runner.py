@@ -152,7 +152,7 @@ class Runner:
         units = self.units()
         missing = [unit for unit in units if not self.store.done(unit)]
         damaged = [path for unit in missing if (path := self.store.root / unit.path).exists()]
-        progress.start(len(missing) * self.player.unit_rounds, damaged)
+        progress.start(self.player.rounds(missing), damaged)
         self.executor.play(self.player, missing, self.store, progress)
         if not self.executor.first:
             return []
@@ -165,7 +165,7 @@ class Runner:
 
     def collect(self) -> list[Any]:
         """All cells from the unit files (of a sweep: `Sweep`), with their references."""
-        from experiments.references import references
+        from experiments.references import fixed_in_holdout, references
 
         player, cells = self.player, []
         names = [part.name for part in self.config.agents]
@@ -177,6 +177,9 @@ class Runner:
             made = game()
             known = references(made.world, made.scenario, made.bandit, made.schedule, np.asarray(made.tables.fold))
             agents = gather(self.store, key, names, player.blocks)
+            held = None
+            if made.schedule.holdout and known["best_fixed"] is not None:
+                held = fixed_in_holdout(made.bandit, made.schedule, player.seeds, known["best_fixed"]["arm"])
             if known["best_fixed"] is None:  # no arm is always on offer: these two played any
                 fixed = {part.name for part in self.config.agents if part.what in ("best_fixed", "fixed_elsewhere")}
                 agents = {name: runs for name, runs in agents.items() if name not in fixed} or agents
@@ -184,10 +187,11 @@ class Runner:
                 Cell(
                     key=key,
                     rounds=self.config.rounds,
-                    bin_rounds=player.plan(names[0]).bin_rounds,
+                    bin_rounds=player.plan(names[0], made.schedule).bin_rounds,
                     seeds=player.seeds,
                     agents=agents,
                     references=known,
+                    holdout_fixed=held,
                 )
             )
         return cells

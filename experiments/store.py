@@ -107,6 +107,8 @@ def write_runs(root: Path, cells: list[Cell]) -> None:
             }
         )
         arrays[f"{i}/seeds"] = cell.seeds
+        if cell.holdout_fixed is not None:
+            arrays[f"{i}/holdout_fixed"] = cell.holdout_fixed
         for j, runs in enumerate(cell.agents.values()):
             arrays |= _flatten(runs, f"{i}/{j}/")
     atomic_write(root / "runs.npz", _npz(arrays))
@@ -130,6 +132,7 @@ def read_runs(root: Path) -> list[Cell]:
                 seeds=arrays[f"{i}/seeds"],
                 agents={name: _unflatten(arrays, f"{i}/{j}/") for j, name in enumerate(entry["agents"])},
                 references=entry["references"],
+                holdout_fixed=arrays.get(f"{i}/holdout_fixed"),
             )
             for i, entry in enumerate(index)
         ]
@@ -165,9 +168,14 @@ def _swept(runs: SweepRuns) -> dict[str, Array]:
 def _flatten(runs: AgentRuns, prefix: str) -> dict[str, Array]:
     flat: dict[str, Array] = {f"{prefix}totals.{name}": array for name, array in runs.totals.items()}
     flat |= {f"{prefix}curves.{name}": array for name, array in runs.curves.items()}
-    for name in ("arms", "arm_count", "query_reward", "query_count"):
-        flat[prefix + name] = getattr(runs, name)
+    for name in (*_ARRAYS, *_HOLDOUT):
+        if (array := getattr(runs, name)) is not None:
+            flat[prefix + name] = array
     return flat
+
+
+_ARRAYS = ("arms", "arm_count", "query_reward", "query_count")
+_HOLDOUT = ("holdout_reward", "holdout_count")
 
 
 def _unflatten(arrays: Mapping[str, Array], prefix: str) -> AgentRuns:
@@ -178,10 +186,7 @@ def _unflatten(arrays: Mapping[str, Array], prefix: str) -> AgentRuns:
     return AgentRuns(
         totals=below("totals"),
         curves=below("curves"),
-        arms=arrays[f"{prefix}arms"],
-        arm_count=arrays[f"{prefix}arm_count"],
-        query_reward=arrays[f"{prefix}query_reward"],
-        query_count=arrays[f"{prefix}query_count"],
+        **{name: array for name in (*_ARRAYS, *_HOLDOUT) if (array := arrays.get(prefix + name)) is not None},
     )
 
 

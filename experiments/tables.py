@@ -58,7 +58,8 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
     """The agents of a cell by mean reward, for a terminal of `width` columns; narrow ones lose columns from the right.
 
     Reward is per round, with half the width of its interval over seeds; the paired difference to the best fixed arm
-    stands in bold where its Holm-corrected p is below .05; "of gap" is the share of the gap from the best fixed
+    stands in bold where its Holm-corrected p is below .05; "hold-out" is the lead in the hold-out, in bold where its
+    interval over seeds and queries leaves out zero; "of gap" is the share of the gap from the best fixed
     arm to the table's oracle; then percentiles of a round's seconds, where the world has them. References, which see
     what no agent sees, are in italics.
     """
@@ -66,7 +67,9 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
     unit = UNITS.get(cell.references["cost_channel"] or "")
     versus = analysis.versus_best_fixed()
     seconds = ["p50 s", "p95 s", "p99 s"] if "latency" in cell.references["channels"] else []
-    header = ["", "agent", "reward", "vs best fixed", "quality", *([unit.label] if unit else []), "of gap", *seconds]
+    held = ["hold-out"] if any(not math.isnan(row.holdout) for row in analysis.summary.values()) else []
+    priced = [unit.label] if unit else []
+    header = ["", "agent", "reward", "vs best fixed", *held, "quality", *priced, "of gap", *seconds]
     rows = []
     for rank, agent in enumerate(analysis.ranking(), 1):
         row, pair = analysis.summary[agent], versus.get(agent)
@@ -76,6 +79,7 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
                 Text(agent if len(agent) <= 24 else agent[:23] + "…", "italic" if agent in REFERENCES else "bold"),
                 Text(f"{row.reward:.4f}" + _half(row.reward_lo, row.reward_hi)),
                 _versus(pair) if pair else Text("—" if agent == BEST_FIXED else ""),
+                *([_lead(row)] if held else []),
                 Text(f"{row.quality:.3f}"),
                 *([Text(f"{row.cost * unit.factor:#.3g}")] if unit else []),
                 Text("" if agent in (BEST_FIXED, ORACLE) else percent(analysis.honesty[agent].oracle_share)),
@@ -126,6 +130,12 @@ def percent(share: float) -> str:
 
 def _half(low: float, high: float) -> str:
     return "" if math.isnan(low) else f" ±{(high - low) / 2:.4f}".replace("±0.", "±.")
+
+
+def _lead(row: SummaryRow) -> Text:
+    colour = "green" if row.holdout > 0 else "red"
+    clear = row.holdout_qlo > 0 or row.holdout_qhi < 0
+    return Text(f"{row.holdout:+.3f}".replace("0.", ".", 1), f"bold {colour}" if clear else "")
 
 
 def _versus(pair: PairedRow) -> Text:

@@ -62,7 +62,9 @@ class Episodes:
 
     Args:
         world: a World, or the name of a shipped one.
-        horizon: rounds of an episode.
+        horizon: rounds of an episode, before those of the hold-out.
+        holdout: rounds that follow and ask test queries only, while the others ask train queries only (True: as many
+            as there are test queries; see `uis_env.in_test_split`). 0: no such rounds, all queries are asked.
         cost_weight: λ >= 0, the price of cost in units of reward (None: the world's default).
         cost_channel: "dollars" or "eflops" (None: the world's default).
         reward: a Reward, or a mapping of some of its settings over the world's defaults.
@@ -76,6 +78,7 @@ class Episodes:
 
     Attributes:
         world, reward, scenario, schedule: what is played.
+        horizon: rounds of an episode, those of the hold-out included.
         observation_space, action_space: of one environment.
         observations: (places·Q, D) float32, rows that are observed.
         masks: (P·Q, K) int8, 1 = on offer.
@@ -92,6 +95,7 @@ class Episodes:
         world: World | str,
         *,
         horizon: int = 1000,
+        holdout: int | bool = False,
         cost_weight: float | None = None,
         cost_channel: str | None = None,
         reward: Reward | Mapping[str, Any] | None = None,
@@ -107,6 +111,8 @@ class Episodes:
             raise ValueError(f"observation is {observation!r}, expected 'flat' or 'dict'")
         if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
             raise ValueError(f"horizon is {horizon!r}, expected an integer >= 1")
+        if not isinstance(holdout, bool | int | np.integer) or holdout < 0:
+            raise ValueError(f"holdout is {holdout!r}, expected rounds >= 0, or True for as many as test queries")
         if isinstance(world, World):
             if world_options:
                 raise ValueError(f"world_options {sorted(world_options)} are for named worlds; a World was given")
@@ -122,8 +128,9 @@ class Episodes:
             self.scenario = scenario
         else:
             self.scenario = make_scenario(scenario, self.world, self.reward, **(scenario_options or {}))
-        self.horizon = int(horizon)
-        self.schedule = self.scenario.schedule(self.world, self.horizon, order, _check_queries(self.world, queries))
+        asked = _check_queries(self.world, queries)
+        self.schedule = self.scenario.schedule(self.world, int(horizon), order, asked, holdout)
+        self.horizon = self.schedule.horizon
         bandit = tabulate(self.world, self.scenario.phases, context)
         self.queries, self.draws, self.arms = bandit.reward.shape[1:]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from uis_env.bandit import PREFERENCE, Phase, Reward
 from uis_env.outcomes import World
+from uis_env.split import holdout_rounds, in_test_split
 from uis_env.tape import Schedule, Stretch
 
 
@@ -38,24 +39,46 @@ class Scenario:
     segments: tuple[Segment, ...]
 
     def schedule(
-        self, world: World, horizon: int, order: str = "passes", queries: NDArray[Any] | None = None
+        self,
+        world: World,
+        rounds: int,
+        order: str = "passes",
+        queries: NDArray[Any] | None = None,
+        holdout: int | bool = False,
     ) -> Schedule:
-        """The schedule over `horizon` rounds; `queries` restricts it to some ids.
+        """The schedule over `rounds` rounds; `queries` restricts it to some ids.
+
+        With a hold-out these rounds ask train queries only, and after them come `holdout` rounds (True: as many as
+        there are test queries) that ask test queries only (`uis_env.in_test_split`), in the phase and among the groups
+        of the last segment.
 
         Segments that would start in the same round (short horizons) give way to the last of them.
 
         Raises:
-            ValueError: if a segment has no query left.
+            ValueError: if a segment, or the hold-out, has no query left.
         """
         allowed = np.arange(len(world.query_ids), dtype=np.int32) if queries is None else np.asarray(queries, np.int32)
+        held = np.empty(0, np.int32)
+        if holdout:
+            test = in_test_split(world)[allowed]
+            allowed, held = allowed[~test], allowed[test]
         groups = np.array(world.groups)
         stretches: dict[int, Stretch] = {}
         for segment in self.segments:
-            start = round(segment.start * horizon)
+            start = round(segment.start * rounds)
             chosen = allowed if segment.groups is None else allowed[np.isin(groups[allowed], segment.groups)]
-            if start < horizon:
+            if start < rounds:
                 stretches[start] = Stretch(start, segment.phase, chosen)
-        return Schedule(horizon, world.channels.quality.shape[1], tuple(stretches.values()), len(self.phases), order)
+        added = 0
+        if holdout:
+            last = self.segments[-1]
+            held = held if last.groups is None else held[np.isin(groups[held], last.groups)]
+            if not held.size:
+                raise ValueError(f"a hold-out needs test queries, and none of world {world.name!r} can be asked in it")
+            added = holdout_rounds(world, holdout)
+            stretches[rounds] = Stretch(rounds, last.phase, held)
+        draws = world.channels.quality.shape[1]
+        return Schedule(rounds + added, draws, tuple(stretches.values()), len(self.phases), order, added)
 
 
 THIRDS = (Segment(0.0, 0), Segment(1 / 3, 1), Segment(2 / 3, 2))

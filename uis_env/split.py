@@ -41,5 +41,10 @@ def in_test_split(world: World) -> NDArray[np.bool_]:
     return test
 
 
+def holdout_rounds(world: World, holdout: int | bool) -> int:
+    """The rounds of a hold-out: as many as asked for, or for True as many as the world has test queries."""
+    return int(in_test_split(world).sum()) if holdout is True else int(holdout)
+
+
 def _hash(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()

@@ -7,7 +7,7 @@ on its own, for many tapes at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,11 +47,12 @@ class Schedule:
     """How tapes are drawn.
 
     Attributes:
-        horizon: T, rounds of an episode.
+        horizon: T, rounds of an episode, those of the hold-out included.
         draws: R, the number of draws in the table.
-        stretches: in order of their start, the first at 0.
+        stretches: in order of their start, the first at 0; the last one is the hold-out, if there is one.
         phases: P, the number of phases.
         order: "passes" shuffles the queries anew for each pass over them; "iid" draws them with replacement.
+        holdout: rounds of the hold-out, at the end of the episode: queries that no earlier round asks.
 
     Raises:
         ValueError: naming what is out of order.
@@ -62,6 +63,7 @@ class Schedule:
     stretches: tuple[Stretch, ...]
     phases: int = 1
     order: str = "passes"
+    holdout: int = 0
 
     def __post_init__(self) -> None:
         starts = [stretch.start for stretch in self.stretches]
@@ -78,11 +80,23 @@ class Schedule:
                 raise ValueError(f"stretch {i} has no query")
             if stretch.phase is not None and not 0 <= stretch.phase < self.phases:
                 raise ValueError(f"stretch {i} names phase {stretch.phase}, expected 0..{self.phases - 1}")
+        if self.holdout and (len(starts) < 2 or starts[-1] != self.rounds):
+            raise ValueError(f"a hold-out of {self.holdout} rounds needs a last stretch that starts at {self.rounds}")
+
+    @property
+    def rounds(self) -> int:
+        """Rounds before the hold-out: those that rewards, regret and baselines are taken over."""
+        return self.horizon - self.holdout
+
+    @property
+    def learning(self) -> tuple[Stretch, ...]:
+        """The stretches before the hold-out."""
+        return self.stretches[:-1] if self.holdout else self.stretches
 
     def without(self, queries: Array) -> Schedule:
         """The same schedule with some queries (a pilot's, say) never asked."""
         stretches = tuple(Stretch(s.start, s.phase, s.queries[~np.isin(s.queries, queries)]) for s in self.stretches)
-        return Schedule(self.horizon, self.draws, stretches, self.phases, self.order)
+        return replace(self, stretches=stretches)
 
 
 def tape(schedule: Schedule, seed: int, start: int = 0, length: int | None = None, episode: int = 0) -> Tape:

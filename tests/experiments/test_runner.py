@@ -214,7 +214,7 @@ def test_a_damaged_unit_is_computed_again(whole: Path, config: Path, tmp_path: P
     path.write_bytes(path.read_bytes()[:-100])
     found = []
     write_runs(tmp_path, runner.run(Progress(start=lambda rounds, damaged: found.append((rounds, damaged)))))
-    assert found == [(runner.player.unit_rounds, [path])]
+    assert found == [(runner.player.rounds(runner.units()[:1]), [path])]
     assert files(tmp_path) == files(whole)
 
 

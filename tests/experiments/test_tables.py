@@ -15,7 +15,7 @@ from uis_env.bandit import Reward
 SUMMARY = (
     "world,scenario,preference,agent,seeds,rounds,reward,reward_lo,reward_hi,reward_qlo,reward_qhi,reward_fresh,"
     "reward_replayed,regret,regret_lo,regret_hi,quality,cost,cost_median,tokens,latency,latency_p50,"
-    "latency_p95,latency_p99,pilot_cost,optimal_rate"
+    "latency_p95,latency_p99,pilot_cost,optimal_rate,holdout,holdout_lo,holdout_hi,holdout_qlo,holdout_qhi"
 )
 
 
@@ -45,7 +45,9 @@ def test_the_files_hold_every_row_to_six_digits(analyses, tmp_path):
         analysis = next(a for a in analyses if tuple(a.key) == (row["world"], row["scenario"], row["preference"]))
         exact = analysis.summary[row["agent"]]
         for name, value in row.items():
-            if isinstance(getattr(exact, name), float):
+            if value == "":
+                assert math.isnan(getattr(exact, name))
+            elif isinstance(getattr(exact, name), float):
                 assert float(value) == pytest.approx(getattr(exact, name), rel=1e-5)
             else:
                 assert value == str(getattr(exact, name))
