@@ -161,7 +161,7 @@ def make_spec(
         context=world.outcomes(context).context.shape[1],
         features=world.catalog.features if arms == "catalog" else _text(world),
         model=world.catalog.model_index,
-        method=_places([arm.method for arm in world.catalog.arms], world.catalog.methods),
+        method=world.catalog.recipe_index,
         budget=_places([arm.budget for arm in world.catalog.arms], world.catalog.budgets),
         log_budget=np.log2([math.prod(arm.budget) for arm in world.catalog.arms]).astype(np.float32),
         list_cost=cost.astype(np.float32),
@@ -224,11 +224,11 @@ def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, e
     if part.only is None:
         return agent
     try:
-        arms = catalog.mask(part.only.models, part.only.methods, part.only.budgets)
+        arms = catalog.mask(part.only.models, part.only.methods, part.only.budgets, part.only.styles)
     except KeyError as error:
         raise ConfigError(f"{where}.only: {error.args[0]}") from None
     if not arms.any():
-        raise ConfigError(f"{where}.only: no arm has such a model, method and budget together")
+        raise ConfigError(f"{where}.only: no arm has such a model, method, budget and style together")
     return only(agent, arms)
 
 

@@ -45,11 +45,12 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The arms an agent may play: those whose model, method and budget are among the given ones (None: any)."""
+    """The arms an agent may play: those whose model, method, budget and style are among the given ones (None: any)."""
 
     models: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
     budgets: tuple[tuple[int, ...], ...] | None = None
+    styles: tuple[str, ...] | None = None
 
 
 class AgentConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):

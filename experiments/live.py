@@ -69,7 +69,7 @@ def make_spec(env: LiveEnv, rounds: int) -> Spec:
         context=env.contexts.shape[1],
         features=catalog.features,
         model=catalog.model_index,
-        method=np.array([catalog.methods.index(arm.method) for arm in catalog.arms], np.int32),
+        method=catalog.recipe_index,
         budget=np.array([catalog.budgets.index(arm.budget) for arm in catalog.arms], np.int32),
         log_budget=np.log2([math.prod(arm.budget) for arm in catalog.arms]).astype(np.float32),
         list_cost=cost.astype(np.float32),

@@ -68,7 +68,7 @@ def references(
         "channels": list(world.channels.present()),
         "cost_channel": channel if priced else None,
         "catalog": [
-            {"name": arm.name, "model": arm.model, "method": arm.method, "budget": list(arm.budget)}
+            {"name": arm.name, "model": arm.model, "method": arm.recipe, "budget": list(arm.budget)}
             for arm in world.catalog.arms
         ],
         "phases": [

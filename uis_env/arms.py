@@ -1,4 +1,4 @@
-"""Arms: the valid (model, method, budget) triples, their integer ids, features and descriptions."""
+"""Arms: the valid (model, method, budget, style), their integer ids, features and descriptions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,29 @@ from numpy.typing import NDArray
 
 
 class Arm(NamedTuple):
-    """One way to answer a query. `budget` is the method's own setting, e.g. `(8,)` samples or `(QP, CP, BS)`."""
+    """One way to answer a query.
+
+    Attributes:
+        model: which model answers.
+        method: the test-time-scaling method, such as `majority`.
+        budget: the method's own setting, e.g. `(8,)` samples or `(QP, CP, BS)`.
+        style: how the model is prompted, such as `direct`; empty where there is one way only.
+    """
 
     model: str
     method: str
     budget: tuple[int, ...]
+    style: str = ""
+
+    @property
+    def recipe(self) -> str:
+        """Method and style as labels show them: `majority-direct`, or `majority` without a style."""
+        return f"{self.method}-{self.style}" if self.style else self.method
 
     @property
     def name(self) -> str:
         """A readable label such as `qwen/best_of_n-direct@8`; a label only, never parsed."""
-        return f"{self.model}/{self.method}@{'x'.join(map(str, self.budget))}"
+        return f"{self.model}/{self.recipe}@{'x'.join(map(str, self.budget))}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +41,7 @@ class ArmCatalog:
     """All arms of a world; an arm's id, the `action`, is its place here.
 
     Attributes:
-        arms: K distinct triples.
+        arms: K distinct arms.
         features: (K, F) float32 numeric description of each arm, finite.
         feature_names: F names.
         descriptions: K one-line texts, for text encoders.
@@ -73,6 +86,16 @@ class ArmCatalog:
         return tuple(dict.fromkeys(arm.method for arm in self.arms))
 
     @property
+    def styles(self) -> tuple[str, ...]:
+        """The distinct styles, in order of first appearance."""
+        return tuple(dict.fromkeys(arm.style for arm in self.arms))
+
+    @property
+    def recipes(self) -> tuple[tuple[str, str], ...]:
+        """The distinct (method, style), in order of first appearance."""
+        return tuple(dict.fromkeys((arm.method, arm.style) for arm in self.arms))
+
+    @property
     def budgets(self) -> tuple[tuple[int, ...], ...]:
         """The distinct budgets, sorted."""
         return tuple(sorted({arm.budget for arm in self.arms}, key=lambda budget: (len(budget), budget)))
@@ -83,28 +106,42 @@ class ArmCatalog:
         place = {model: i for i, model in enumerate(self.models)}
         return np.array([place[arm.model] for arm in self.arms], np.int32)
 
-    def id(self, model: str, method: str, budget: int | Sequence[int]) -> int:
-        """The action of a triple.
+    @property
+    def recipe_index(self) -> NDArray[np.int32]:
+        """(K,) int32: the place of each arm's method and style in `recipes`."""
+        place = {recipe: i for i, recipe in enumerate(self.recipes)}
+        return np.array([place[arm.method, arm.style] for arm in self.arms], np.int32)
+
+    def id(self, model: str, method: str, budget: int | Sequence[int], style: str | None = None) -> int:
+        """The action of an arm; None takes the only style in which there is such an arm.
 
         Raises:
-            KeyError: naming the triple and what the catalog has, if there is no such arm.
+            KeyError: naming the arm and what the catalog has, if there is no such arm or several styles have one.
         """
-        arm = Arm(model, method, (budget,) if isinstance(budget, int) else tuple(budget))
-        try:
-            return self.arms.index(arm)
-        except ValueError:
-            raise KeyError(
-                f"unknown arm {arm.name!r}; models: {', '.join(self.models)}; methods: {', '.join(self.methods)}; "
-                f"budgets: {', '.join('x'.join(map(str, b)) for b in self.budgets)}"
-            ) from None
+        wanted = Arm(model, method, (budget,) if isinstance(budget, int) else tuple(budget))
+        found = [i for i, arm in enumerate(self.arms) if arm[:3] == wanted[:3] and style in (None, arm.style)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            styles = ", ".join(self.arms[i].style for i in found)
+            raise KeyError(f"arm {wanted.name!r} is there in several styles: {styles}; name one")
+        parts = {
+            "models": self.models,
+            "methods": self.methods,
+            "styles": tuple(filter(None, self.styles)),
+            "budgets": tuple("x".join(map(str, b)) for b in self.budgets),
+        }
+        has = "; ".join(f"{part}: {', '.join(values)}" for part, values in parts.items() if values)
+        raise KeyError(f"unknown arm {wanted._replace(style=style or '').name!r}; {has}")
 
     def mask(
         self,
         models: Iterable[str] | None = None,
         methods: Iterable[str] | None = None,
         budgets: Iterable[Sequence[int]] | None = None,
+        styles: Iterable[str] | None = None,
     ) -> NDArray[np.bool_]:
-        """(K,) bool: the arms whose model, method and budget are among those given (None admits all).
+        """(K,) bool: the arms whose model, method, budget and style are among those given (None admits all).
 
         Raises:
             KeyError: if a name or budget is in no arm.
@@ -113,6 +150,7 @@ class ArmCatalog:
         wanted: tuple[tuple[str, Iterable[Any] | None, Sequence[Any]], ...] = (
             ("model", models, self.models),
             ("method", methods, self.methods),
+            ("style", styles, self.styles),
             ("budget", None if budgets is None else [tuple(b) for b in budgets], self.budgets),
         )
         for field, chosen, known in wanted:
@@ -128,16 +166,16 @@ class ArmCatalog:
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings, without the feature matrix (it is stored as an array)."""
         return {
-            "arms": [[arm.model, arm.method, list(arm.budget)] for arm in self.arms],
+            "arms": [[arm.model, arm.method, list(arm.budget), arm.style] for arm in self.arms],
             "feature_names": list(self.feature_names),
             "descriptions": list(self.descriptions),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], features: NDArray[np.float32]) -> ArmCatalog:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`; arms of earlier files have no style."""
         return cls(
-            arms=tuple(Arm(model, method, tuple(budget)) for model, method, budget in data["arms"]),
+            arms=tuple(Arm(model, method, tuple(budget), *style) for model, method, budget, *style in data["arms"]),
             features=features,
             feature_names=tuple(data["feature_names"]),
             descriptions=tuple(data["descriptions"]),

@@ -12,10 +12,10 @@ from uis_env.env import UISEnv
 
 
 class GridActions(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """`MultiDiscrete([models, methods, budgets])` in place of `Discrete(K)`, in the order of the catalog's own lists.
+    """`MultiDiscrete([models, recipes, budgets])` in place of `Discrete(K)`, in the order of the catalog's own lists.
 
     Only for catalogs where every combination is an arm, and games where every arm is always on offer: marginal masks
-    cannot exclude a triple.
+    cannot exclude one arm.
 
     Args:
         env: a UISEnv, possibly wrapped.
@@ -31,7 +31,7 @@ class GridActions(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructorA
         if not isinstance(inner, UISEnv):
             raise ValueError(f"expected a UISEnv, got {type(inner).__name__}")
         catalog = inner.episodes.world.catalog
-        shape = (len(catalog.models), len(catalog.methods), len(catalog.budgets))
+        shape = (len(catalog.models), len(catalog.recipes), len(catalog.budgets))
         if len(catalog) != np.prod(shape):
             raise ValueError(
                 f"{len(catalog)} arms are no full grid of {shape[0]} models × {shape[1]} methods × {shape[2]} budgets"
@@ -40,7 +40,10 @@ class GridActions(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstructorA
             raise ValueError("some arm is not always on offer, which masks over models, methods and budgets cannot say")
         self._ids = np.array(
             [
-                [[catalog.id(model, method, budget) for budget in catalog.budgets] for method in catalog.methods]
+                [
+                    [catalog.id(model, method, budget, style) for budget in catalog.budgets]
+                    for method, style in catalog.recipes
+                ]
                 for model in catalog.models
             ]
         )

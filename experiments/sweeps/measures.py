@@ -304,9 +304,9 @@ def units(policy: Policy) -> int:
 def kinds(game: SweepGame) -> dict[str, list[tuple[str, Array]]]:
     """Ways to sort arms, by method and by samples N: (label, (K,) bool) pairs."""
     catalog = game.world.catalog.arms
-    methods = list(dict.fromkeys(arm.method for arm in catalog))
+    methods = list(dict.fromkeys(arm.recipe for arm in catalog))
     sizes = sorted({arm.budget[0] for arm in catalog})
     return {
-        "method": [(name, np.array([arm.method == name for arm in catalog])) for name in methods],
+        "method": [(name, np.array([arm.recipe == name for arm in catalog])) for name in methods],
         "N": [(str(size), np.array([arm.budget[0] == size for arm in catalog])) for size in sizes],
     }

@@ -149,7 +149,7 @@ def arm_rows(sweep: Sweep) -> Iterator[ArmRow]:
         known = world.catalog.arms[arm]
         values = (float(v) for j in range(3) for v in (mean[i, j], low[i, j], high[i, j]))
         told = published.get(known.name, (float("nan"),) * 3)
-        yield ArmRow(*facts(sweep), known.name, known.method, *values, *map(float, tails[arm]), *map(float, told))
+        yield ArmRow(*facts(sweep), known.name, known.recipe, *values, *map(float, tails[arm]), *map(float, told))
 
 
 def share_rows(sweep: Sweep) -> Iterator[ShareRow]:

@@ -53,7 +53,10 @@ def test_only_keeps_an_agent_to_its_arms(tiny_world: World, only: dict[str, Any]
     ("only", "message"),
     [
         ({"models": ("tiny",)}, r"agents\[0\].only: unknown model \['tiny'\]; the catalog has"),
-        ({"models": ("small",), "methods": ("majority",)}, r"agents\[0\].only: no arm has such a model, method and"),
+        (
+            {"models": ("small",), "methods": ("majority",)},
+            r"agents\[0\].only: no arm has such a model, method, budget",
+        ),
     ],
 )
 def test_only_names_arms_that_exist(tiny_world: World, only: dict[str, Any], message: str) -> None:

@@ -58,11 +58,11 @@ def test_a_recording_becomes_a_world_that_is_played(tmp_path: Path) -> None:
     assert not world.simulated
     assert world.channels.latency is None  # the server told no timings
     assert {"score", "dollars", "eflops", "tokens"} <= world.channels.present().keys()
-    single = world.catalog.id("small", "single-direct", 1)
+    single = world.catalog.id("small", "single", 1)
     assert np.allclose(world.expected.quality[:, single], [(i + 1) / 8 for i in range(1, 6)])
-    best = world.catalog.id("small", "best_of_n-direct", 8)
+    best = world.catalog.id("small", "best_of_n", 8)
     assert np.allclose(world.expected.quality[:, best], 1)
-    majority = world.catalog.id("small", "majority-direct", 8)
+    majority = world.catalog.id("small", "majority", 8)
     assert np.allclose(world.expected.quality[:, majority], 1)
     assert world.halves is not None
     assert np.isnan(world.halves[0].quality[:, best]).all()
@@ -85,7 +85,7 @@ def test_without_log_probabilities_there_is_no_score(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     world = build(config, tmp_path / "out")
     assert world.channels.score is None
-    assert {arm.method for arm in world.catalog.arms} == {
+    assert {arm.recipe for arm in world.catalog.arms} == {
         "single-direct",
         "majority-direct",
         "adaptive_consistency-direct",

@@ -66,7 +66,7 @@ def test_a_config_becomes_arms(tmp_path: Path) -> None:
     assert names[0] == "small/single-direct@1"
     assert names[-1] == "small/tree_search-direct@2x2x1"
     catalog = config.catalog()
-    assert catalog.id("small", "majority-steps", 4) == names.index("small/majority-steps@4")
+    assert catalog.id("small", "majority", 4, "steps") == names.index("small/majority-steps@4")
     assert catalog.features.dtype == np.float32
     assert {"method=majority", "style=steps", "log2_budget", "log_price"} <= set(catalog.feature_names)
     assert isinstance(config.scorer, Judge)

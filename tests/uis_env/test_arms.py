@@ -40,6 +40,22 @@ def test_unknown_arm_says_what_there_is():
         catalog().id("small", "single", 2)
 
 
+def test_styles_are_a_part_of_the_arm():
+    arms = catalog((*(Arm("small", "majority", (n,), s) for n in (4, 8) for s in ("direct", "steps")), ARMS[0]))
+    assert [arm.name for arm in arms.arms[:2]] == ["small/majority-direct@4", "small/majority-steps@4"]
+    assert arms.id("small", "majority", 8, "steps") == 3
+    assert arms.id("small", "single", 1) == arms.id("small", "single", 1, "") == 4
+    with pytest.raises(KeyError, match=r"'small/majority@8' is there in several styles: direct, steps"):
+        arms.id("small", "majority", 8)
+    with pytest.raises(KeyError, match=r"unknown arm 'small/single-steps@1'; .*styles: direct, steps"):
+        arms.id("small", "single", 1, "steps")
+    assert arms.styles == ("direct", "steps", "") and arms.methods == ("majority", "single")
+    assert arms.recipes == (("majority", "direct"), ("majority", "steps"), ("single", ""))
+    assert arms.recipe_index.tolist() == [0, 1, 0, 1, 2]
+    assert arms.mask(methods=["majority"]).tolist() == [True] * 4 + [False]
+    assert arms.mask(methods=["majority"], styles=["steps"]).tolist() == [False, True, False, True, False]
+
+
 def test_masks():
     arms = catalog()
     assert arms.mask().tolist() == [True] * 4
@@ -47,7 +63,7 @@ def test_masks():
     assert arms.mask(methods=["single"], models=["large"]).tolist() == [False, False, True, False]
     assert arms.mask(budgets=[[1], (4,)]).tolist() == [True, True, True, False]
     assert arms.mask(models=[]).tolist() == [False] * 4
-    for field, value in (("models", "tiny"), ("methods", "beam_search"), ("budgets", (2,))):
+    for field, value in (("models", "tiny"), ("methods", "beam_search"), ("budgets", (2,)), ("styles", "direct")):
         with pytest.raises(KeyError, match=f"unknown {field[:-1]}"):
             arms.mask(**{field: [value]})
 
@@ -70,7 +86,7 @@ def test_parts_that_do_not_fit(changes, message):
 
 names = st.text(min_size=1, max_size=8)
 arm_sets = st.sets(
-    st.builds(Arm, names, names, st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple)),
+    st.builds(Arm, names, names, st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple), names),
     min_size=1,
     max_size=6,
 )
@@ -86,6 +102,10 @@ def test_json_keeps_everything(arms):
         before.feature_names,
         before.descriptions,
     )
+    earlier = [arm[:3] for arm in before.to_json()["arms"]]
+    if len(set(map(str, earlier))) == len(earlier):
+        read = ArmCatalog.from_json(before.to_json() | {"arms": earlier}, before.features)
+        assert read.arms == tuple(arm._replace(style="") for arm in before.arms)
     assert [after.id(*arm) for arm in after.arms] == list(range(len(after)))
 
 

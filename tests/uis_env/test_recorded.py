@@ -34,9 +34,9 @@ def test_shape_and_arms(world):
     assert world.recorded.all() and not world.simulated
     assert {name: array.shape[1] for name, array in world.contexts.items()} == {"text": 10, "family": 20, "text32": 34}
     assert world.catalog.models == ("smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b")
-    assert world.catalog.id("gemma-3-270m", "majority-direct", 8) >= 0
+    assert world.catalog.id("gemma-3-270m", "majority", 8) >= 0
     with pytest.raises(KeyError, match="gemma-3-270m/majority-steps@8"):
-        world.catalog.id("gemma-3-270m", "majority-steps", 8)
+        world.catalog.id("gemma-3-270m", "majority", 8, "steps")
     assert len(set(world.groups)) == 9 and all(
         q.startswith(g) for q, g in zip(world.query_ids, world.groups, strict=True)
     )
@@ -65,26 +65,24 @@ def test_what_must_hold_between_arms(world):
     catalog, drawn = world.catalog, world.channels
     for model in catalog.models:
         for style in ("direct", "steps") if model != "gemma-3-270m" else ("direct",):
-            ids = [catalog.id(model, f"{m}-{style}", 4) for m in ("best_of_n", "weighted_best_of_n", "majority")]
+            ids = [catalog.id(model, m, 4, style) for m in ("best_of_n", "weighted_best_of_n", "majority")]
             for channel in (drawn.tokens, drawn.dollars, drawn.eflops, drawn.latency):
                 assert (channel[..., ids] == channel[..., ids[:1]]).all()  # the same samples
-            best = [catalog.id(model, f"best_of_n-{style}", n) for n in (2, 4, 8)]
-            single = catalog.id(model, f"single-{style}", 1)
+            best = [catalog.id(model, "best_of_n", n, style) for n in (2, 4, 8)]
+            single = catalog.id(model, "single", 1, style)
             for low, high in zip([single, *best], best, strict=False):
                 assert (drawn.tokens[..., low] < drawn.tokens[..., high]).all()
                 assert (drawn.score[..., low] <= drawn.score[..., high]).all()  # the best of a longer prefix
             most = 16 if style == "direct" else 8
-            adaptive = catalog.id(model, f"adaptive_consistency-{style}", most)
-            assert (
-                drawn.tokens[..., adaptive] <= drawn.tokens[..., catalog.id(model, f"majority-{style}", most)]
-            ).all()
+            adaptive = catalog.id(model, "adaptive_consistency", most, style)
+            assert (drawn.tokens[..., adaptive] <= drawn.tokens[..., catalog.id(model, "majority", most, style)]).all()
     assert np.isin(drawn.quality, (0, 1)).all()
     assert (drawn.score > 0).all() and (drawn.score <= 1).all()
 
 
 def test_score_is_not_quality(world):
     """The model's own confidence is a weak verifier: related to correctness, and far from it."""
-    best = world.catalog.id("qwen2.5-coder-0.5b", "best_of_n-direct", 16)
+    best = world.catalog.id("qwen2.5-coder-0.5b", "best_of_n", 16, "direct")
     assert 0.1 < np.corrcoef(world.expected.score[:, best], world.expected.quality[:, best])[0, 1] < 0.7
 
 
@@ -116,12 +114,12 @@ def test_features(world):
 
 def test_halves(world):
     budgets = np.array([arm.budget[0] for arm in world.catalog.arms])
-    steps = np.array([arm.method.endswith("-steps") for arm in world.catalog.arms])
+    steps = np.array([arm.style == "steps" for arm in world.catalog.arms])
     fits = budgets <= np.where(steps, 4, 8)
     first, second = (half.quality for half in world.halves)
     for half in (first, second):
         assert np.isfinite(half[:, fits]).all() and np.isnan(half[:, ~fits]).all()
-    single = [world.catalog.id(m, "single-direct", 1) for m in world.catalog.models]
+    single = [world.catalog.id(m, "single", 1, "direct") for m in world.catalog.models]
     np.testing.assert_allclose((first + second)[:, single] / 2, world.expected.quality[:, single], atol=1e-6)
     assert not np.allclose(first[:, fits], second[:, fits])
 
@@ -217,7 +215,7 @@ def test_pass_at_bounds_every_arm(world):
     for name, pool in recorded.read_pools(DATA, ids):
         correct = pool.correct.sum(axis=1).astype(int)
         for k, arm in enumerate(world.catalog.arms):
-            if arm.model == name and arm.method.endswith(pool.style):
+            if arm.model == name and arm.style == pool.style:
                 bound = estimators.pass_at(pool.size, correct, arm.budget[0])
                 assert (world.expected.quality[:, k] <= bound + 1e-6).all()
 

@@ -42,7 +42,7 @@ from uis_env.live.table import Table
 
 
 class LiveArm(NamedTuple):
-    """An arm and how it is played; in the catalog its method is `<method>-<style>`."""
+    """An arm and how it is played."""
 
     model: str
     method: str
@@ -51,8 +51,8 @@ class LiveArm(NamedTuple):
 
     @property
     def arm(self) -> Arm:
-        """Its triple."""
-        return Arm(self.model, f"{self.method}-{self.style}", self.budget)
+        """As the catalog has it."""
+        return Arm(self.model, self.method, self.budget, self.style)
 
 
 @dataclass(frozen=True, eq=False)

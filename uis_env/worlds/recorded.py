@@ -88,7 +88,7 @@ def build(folder: Path) -> World:
         parts = [pool.part(slice(0, half)), pool.part(slice(half, size))]
         for method, budgets in BUDGETS[pool.style].items():
             for n in budgets:
-                arms.append(Arm(name, f"{method}-{pool.style}", (n,)))
+                arms.append(Arm(name, method, (n,), pool.style))
                 drawn.append(costed(cards[name], pool, draw(pool, method, n, order)))
                 means.append(costed(cards[name], pool, expect(pool, method, n)))
                 halves.append([costed(cards[name], pool, _half(part, method, n)) for part in parts])
@@ -171,14 +171,13 @@ def costed(card: ModelCard, pool: Pool, returned: Returned) -> Channels:
 def catalog(arms: Sequence[Arm], expected: Channels, cards: Mapping[str, ModelCard]) -> ArmCatalog:
     """The arms with features: one-hots, and numbers scaled to [0, 1] over the catalog."""
     titles = dict(MODELS.values())
-    split = [arm.method.rsplit("-", 1) for arm in arms]
     tokens = expected.tokens
     assert tokens is not None
     features, names = arm_features(
         labels={
             "model": [arm.model for arm in arms],
-            "method": [method for method, _ in split],
-            "style": [style for _, style in split],
+            "method": [arm.method for arm in arms],
+            "style": [arm.style for arm in arms],
         },
         numbers={
             "log2_n": np.log2([arm.budget[0] for arm in arms]),
@@ -193,8 +192,8 @@ def catalog(arms: Sequence[Arm], expected: Channels, cards: Mapping[str, ModelCa
         feature_names=names,
         descriptions=tuple(
             f"{titles[arm.model]}, {(cards[arm.model].params or math.nan) / 1e6:.0f}M parameters, 4-bit; "
-            f"{STYLES[style]}; {METHOD_TEXT[method].format(n=arm.budget[0])}"
-            for arm, (method, style) in zip(arms, split, strict=True)
+            f"{STYLES[arm.style]}; {METHOD_TEXT[arm.method].format(n=arm.budget[0])}"
+            for arm in arms
         ),
     )
 
