@@ -1,8 +1,8 @@
-"""Bandit agents as pure JAX functions; `AGENTS` maps names to factories `(spec, **hyperparameters) -> Agent`."""
+"""Bandit agents as pure JAX functions; `AGENTS[name](spec, **hyper_parameters)` makes one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privileged, Spec
@@ -17,36 +17,54 @@ from agents.neural_ucb import mlp, neural_ucb
 from agents.pilot import pilot_then_best
 from agents.probe import probe, probe_online
 from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
+from agents.registry import Entry, Factory, Role
 from agents.text import text_features
 from agents.uniscale import uniscale
 from agents.wrappers import explore, only, warm_up
 
-Factory = Callable[..., Agent]
-
-AGENTS: Mapping[str, Factory] = MappingProxyType(
-    {
-        factory.__name__: factory
-        for factory in (
-            *(oracle, best_fixed, fixed_elsewhere, strongest, cheapest, fixed, random),
-            *(greedy, epsilon_greedy, knn),
-            *(linucb, linucb_shared, linucb_arm_only, linear_thompson, linear_thompson_shared),
-            *(decomposed_linucb, decomposed_thompson, hierarchical_logit_thompson, pilot_then_best),
-            *(neural_linear_ucb, neural_linear_thompson, neural_ucb, mlp),
-            *(uniscale, probe, probe_online),
-        )
-    }
+_ENTRIES = (
+    Entry(oracle, "reference"),
+    Entry(best_fixed, "reference"),
+    Entry(fixed_elsewhere, "reference"),
+    Entry(strongest, "baseline"),
+    Entry(cheapest, "baseline"),
+    Entry(fixed, "baseline"),
+    Entry(random, "baseline"),
+    Entry(greedy),
+    Entry(epsilon_greedy),
+    Entry(knn),
+    Entry(linucb),
+    Entry(linucb_shared),
+    Entry(linucb_arm_only),
+    Entry(linear_thompson),
+    Entry(linear_thompson_shared),
+    Entry(decomposed_linucb),
+    Entry(decomposed_thompson),
+    Entry(hierarchical_logit_thompson),
+    Entry(pilot_then_best),
+    Entry(neural_linear_ucb),
+    Entry(neural_linear_thompson),
+    Entry(neural_ucb),
+    Entry(mlp),
+    Entry(uniscale),
+    Entry(probe, predicts_quality=True),
+    Entry(probe_online, predicts_quality=True),
 )
-"""Every agent by name; the first line of a factory's docstring describes it."""
+AGENTS: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+"""Every kind of agent by name."""
+
 
 __all__ = [
     "AGENTS",
     "Agent",
     "Choice",
+    "Entry",
     "Factory",
     "Feedback",
     "Logged",
     "Observation",
     "Privileged",
+    "Role",
     "Spec",
     "best_fixed",
     "cheapest",

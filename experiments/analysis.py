@@ -1,7 +1,7 @@
 """From cells to numbers: one row per agent and per pair of agents; tables and report only lay them out.
 
 NaN stands where there is nothing to say: a channel the world does not have, an interval of one seed, a share of a gap
-that is not there. `BEST_FIXED` and `ORACLE` are looked up by name; without them in a cell, what needs them is NaN.
+that is not there. Without a best fixed arm in a cell (an agent of that kind), what needs it is NaN.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import numpy as np
 from experiments import statistics
 from experiments.results import AgentRuns, Array, Cell, CellKey
 
-BEST_FIXED, ORACLE = "best_fixed", "oracle"
-REFERENCES = (BEST_FIXED, ORACLE, "fixed_elsewhere")
-"""Agents that see what no agent sees in production; they stand outside the primary family."""
 EARLY = 1000
 """Rounds of the early mark."""
 
@@ -175,7 +172,7 @@ class Analysis:
 
     def versus_best_fixed(self) -> dict[str, PairedRow]:
         """The paired comparison of each agent with the best fixed arm."""
-        return {row.agent: row for row in self.paired if row.other == BEST_FIXED}
+        return {row.agent: row for row in self.paired if row.other == self.cell.best_fixed}
 
 
 def analyse(cells: Sequence[Cell]) -> list[Analysis]:
@@ -277,7 +274,7 @@ def _units(cell: Cell) -> int:
 def _pairs(cell: Cell, replicates: Array) -> list[PairedRow]:
     """Every pair of agents once, not yet corrected."""
     agents = list(cell.agents)
-    pairs = [(i, j) if agents[i] != BEST_FIXED else (j, i) for i, j in combinations(range(len(agents)), 2)]
+    pairs = [(i, j) if agents[i] != cell.best_fixed else (j, i) for i, j in combinations(range(len(agents)), 2)]
     if not pairs:
         return []
     first, second = np.array(pairs).T
@@ -291,7 +288,7 @@ def _pairs(cell: Cell, replicates: Array) -> list[PairedRow]:
             *cell.key,
             agent=agents[i],
             other=agents[j],
-            family="primary" if agents[j] == BEST_FIXED and agents[i] not in REFERENCES else "exploratory",
+            family="primary" if agents[j] == cell.best_fixed and cell.role(agents[i]) != "reference" else "exploratory",
             seeds=len(cell.seeds),
             difference=float(difference[:, n].mean()),
             difference_lo=float(low[n]),
@@ -309,7 +306,7 @@ def _pairs(cell: Cell, replicates: Array) -> list[PairedRow]:
 
 def _honesty(cell: Cell) -> dict[str, HonestyRow]:
     known = cell.references
-    fixed = cell.agents.get(BEST_FIXED)
+    fixed = cell.agents.get(cell.best_fixed or "")
     gap, ceiling = _value(known["gap"]), _value(known["ceiling"])
     cross = _value(known["cross_fitted"] and known["cross_fitted"]["gap"])
     hull = np.array((known["plane"] or {}).get("hull", [[np.nan, np.nan]]))

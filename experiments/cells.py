@@ -200,9 +200,9 @@ def make_agent(part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, e
     Raises:
         ConfigError: naming the entry, if there is no such kind, it does not take the options, or no such arm.
     """
-    factory = extra.get(part.what) or AGENTS.get(part.what)
-    if factory is None:
+    if part.what not in extra and part.what not in AGENTS:
         raise ConfigError(f"{where}: unknown agent {part.what!r}; expected one of {', '.join(AGENTS)}")
+    factory = extra[part.what] if part.what in extra else AGENTS[part.what].factory
     try:
         inspect.signature(factory).bind(spec, **part.options)
     except TypeError as error:
@@ -237,7 +237,7 @@ def numbers(part: AgentConfig, extra: Mapping[str, Factory]) -> dict[str, float]
 
     A discount is none of them: whether it is 1 decides what is computed.
     """
-    parameters = inspect.signature(extra.get(part.what) or AGENTS[part.what]).parameters.values()
+    parameters = inspect.signature(extra.get(part.what) or AGENTS[part.what].factory).parameters.values()
     given = {p.name: part.options.get(p.name, p.default) for p in parameters if "Array" in str(p.annotation)}
     return {name: n for name, n in given.items() if type(n) in (int, float) and name != "discount"}
 

@@ -141,7 +141,7 @@ def show_list() -> int:
         console.print(table)
         console.print()
 
-    show("agents", ((name, _first_line(factory)) for name, factory in AGENTS.items()))
+    show("agents", ((name, entry.summary) for name, entry in AGENTS.items()))
     show("worlds", ((name, entry.summary) for name, entry in worlds.WORLDS.items()))
     show("scenarios", ((name, _first_line(scenario)) for name, scenario in SCENARIOS.items()))
     show("configs", _configs())

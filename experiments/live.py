@@ -87,9 +87,9 @@ def make_agent(part: AgentConfig, spec: Spec, where: str, extra: Mapping[str, Fa
     Raises:
         ConfigError: if there is no such agent, it does not take the options, or it needs what no live run can tell.
     """
-    factory = extra.get(part.what) or AGENTS.get(part.what)
-    if factory is None:
+    if part.what not in extra and part.what not in AGENTS:
         raise ConfigError(f"{where}: unknown agent {part.what!r}; expected one of {', '.join(AGENTS)}")
+    factory = extra[part.what] if part.what in extra else AGENTS[part.what].factory
     try:
         inspect.signature(factory).bind(spec, **part.options)
         agent = factory(spec, **part.options)

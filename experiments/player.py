@@ -27,7 +27,8 @@ from agents.wrappers import family
 from experiments import backend
 from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec, numbers
 from experiments.config import AgentConfig, Config, ConfigError
-from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, SweepRuns
+from experiments.entrants import check_references, entrant
+from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, Entrant, SweepRuns
 from experiments.store import RunError, Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
 from uis_env.arms import ArmCatalog
@@ -124,9 +125,14 @@ class Player:
         self.block = min(config.block, config.seeds)
         self.blocks = -(-config.seeds // self.block)
         self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
+        check_references(config.agents)
         for key, _ in self.games:
             for part in config.agents:
                 self._agent(part.name, key)
+        first = self.games[0][0]
+        self.entrants: Mapping[str, Entrant] = {
+            part.name: entrant(part, self._agent(part.name, first), self._extra) for part in config.agents
+        }
 
     def units(self) -> list[Unit]:
         """All work units, cell by cell."""

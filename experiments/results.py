@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from agents.registry import Role
 
 Array = NDArray[Any]
 PERCENTILES = {
@@ -28,6 +31,13 @@ class CellKey(NamedTuple):
     def label(self) -> str:
         """A readable label."""
         return " · ".join(self)
+
+
+class Entrant(NamedTuple):
+    """What an entry of a config is, whatever its label: its kind, and that kind's role (`agents.registry`)."""
+
+    kind: str
+    role: Role
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +91,7 @@ class Cell:
         bin_rounds: rounds per curve bin (the last bin may hold fewer).
         seeds: (S,) the seeds, one tape each.
         agents: name -> runs, in the order of the config.
+        entrants: name -> kind and role.
         references: plain JSON: what `experiments.references` computes for this cell.
         holdout_fixed: (S, Q) float64 summed reward by query, in the hold-out, of the fixed arm that is best on the
             train queries; None without a hold-out, or where no arm is always on offer.
@@ -91,8 +102,27 @@ class Cell:
     bin_rounds: int
     seeds: Array
     agents: Mapping[str, AgentRuns]
+    entrants: Mapping[str, Entrant]
     references: Mapping[str, Any] = field(default_factory=dict)
     holdout_fixed: Array | None = None
+
+    def of_kind(self, kind: str) -> str | None:
+        """The first agent of a kind; None if there is none."""
+        return next((name for name in self.agents if self.entrants[name].kind == kind), None)
+
+    @property
+    def best_fixed(self) -> str | None:
+        """The agent that is the best fixed arm of the same rounds."""
+        return self.of_kind("best_fixed")
+
+    @property
+    def oracle(self) -> str | None:
+        """The agent that is the table's oracle."""
+        return self.of_kind("oracle")
+
+    def role(self, agent: str) -> Role:
+        """What an agent is: "reference", "baseline" or "learner"."""
+        return self.entrants[agent].role
 
     def mean_reward(self, agent: str) -> Array:
         """(S,) float64 mean reward per round, the pilot's cost charged."""

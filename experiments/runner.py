@@ -171,7 +171,8 @@ class Runner:
         names = [part.name for part in self.config.agents]
         if self.config.sweeps:
             return [
-                Sweep(game(), player.seeds, gather(self.store, key, names, player.blocks)) for key, game in self.games
+                Sweep(game(), player.seeds, gather(self.store, key, names, player.blocks), player.entrants)
+                for key, game in self.games
             ]
         for key, game in self.games:
             made = game()
@@ -181,7 +182,7 @@ class Runner:
             if made.schedule.holdout and known["best_fixed"] is not None:
                 held = fixed_in_holdout(made.bandit, made.schedule, player.seeds, known["best_fixed"]["arm"])
             if known["best_fixed"] is None:  # no arm is always on offer: these two played any
-                fixed = {part.name for part in self.config.agents if part.what in ("best_fixed", "fixed_elsewhere")}
+                fixed = {name for name in names if player.entrants[name].kind in ("best_fixed", "fixed_elsewhere")}
                 agents = {name: runs for name, runs in agents.items() if name not in fixed} or agents
             cells.append(
                 Cell(
@@ -190,6 +191,7 @@ class Runner:
                     bin_rounds=player.plan(names[0], made.schedule).bin_rounds,
                     seeds=player.seeds,
                     agents=agents,
+                    entrants={name: player.entrants[name] for name in agents},
                     references=known,
                     holdout_fixed=held,
                 )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.results import AgentRuns, Array, Cell, CellKey, SweepRuns, concatenate
+from experiments.results import AgentRuns, Array, Cell, CellKey, Entrant, SweepRuns, concatenate
 from uis_env.outcomes import atomic_write
 
 
@@ -102,7 +102,7 @@ def write_runs(root: Path, cells: list[Cell]) -> None:
                 "cell": list(cell.key),
                 "rounds": cell.rounds,
                 "bin_rounds": cell.bin_rounds,
-                "agents": list(cell.agents),
+                "agents": [{"name": name, **cell.entrants[name]._asdict()} for name in cell.agents],
                 "references": cell.references,
             }
         )
@@ -130,7 +130,8 @@ def read_runs(root: Path) -> list[Cell]:
                 rounds=entry["rounds"],
                 bin_rounds=entry["bin_rounds"],
                 seeds=arrays[f"{i}/seeds"],
-                agents={name: _unflatten(arrays, f"{i}/{j}/") for j, name in enumerate(entry["agents"])},
+                agents={one["name"]: _unflatten(arrays, f"{i}/{j}/") for j, one in enumerate(entry["agents"])},
+                entrants={one["name"]: Entrant(one["kind"], one["role"]) for one in entry["agents"]},
                 references=entry["references"],
                 holdout_fixed=arrays.get(f"{i}/holdout_fixed"),
             )

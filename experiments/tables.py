@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from experiments.analysis import BEST_FIXED, ORACLE, REFERENCES, Analysis, HonestyRow, PairedRow, SummaryRow
+from experiments.analysis import Analysis, HonestyRow, PairedRow, SummaryRow
 from experiments.results import PERCENTILES
 from uis_env.outcomes import atomic_write
 
@@ -76,13 +76,16 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
         rows.append(
             [
                 Text(str(rank), "dim"),
-                Text(agent if len(agent) <= 24 else agent[:23] + "…", "italic" if agent in REFERENCES else "bold"),
+                Text(
+                    agent if len(agent) <= 24 else agent[:23] + "…",
+                    "italic" if cell.role(agent) == "reference" else "bold",
+                ),
                 Text(f"{row.reward:.4f}" + _half(row.reward_lo, row.reward_hi)),
-                _versus(pair) if pair else Text("—" if agent == BEST_FIXED else ""),
+                _versus(pair) if pair else Text("—" if agent == cell.best_fixed else ""),
                 *([_lead(row)] if held else []),
                 Text(f"{row.quality:.3f}"),
                 *([Text(f"{row.cost * unit.factor:#.3g}")] if unit else []),
-                Text("" if agent in (BEST_FIXED, ORACLE) else percent(analysis.honesty[agent].oracle_share)),
+                Text("" if agent in (cell.best_fixed, cell.oracle) else percent(analysis.honesty[agent].oracle_share)),
                 *(Text(f"{getattr(row, name):.3g}") for name in PERCENTILES["latency"] if seconds),
             ]
         )
@@ -121,6 +124,11 @@ def caption(analysis: Analysis) -> str:
         + (": no signal" if ceiling["no_signal"] else ""),
     ]
     return "\n".join(lines)
+
+
+def shorten(name: str) -> str:
+    """A name of 24 characters at most."""
+    return name if len(name) <= 24 else name[:23] + "…"
 
 
 def percent(share: float) -> str:

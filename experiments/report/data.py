@@ -9,28 +9,21 @@ from typing import Any
 import numpy as np
 
 from experiments import statistics
-from experiments.analysis import BEST_FIXED, REFERENCES, Analysis
+from experiments.analysis import Analysis
 from experiments.results import AgentRuns, Array, Cell
 from experiments.tables import UNITS, Unit
 
-BASELINES = ("random", "cheapest", "strongest")
-"""Agents that learn nothing but see nothing special either."""
 POINTS, AREAS = 60, 30
 """Most points of a curve, and of an area chart."""
 CATEGORIES = 9
 """Most categories of an area chart; the rest are "other"."""
 
 
-def role(agent: str) -> str:
-    """What an agent is: "reference", "baseline" or "learner"."""
-    return "reference" if agent in REFERENCES else "baseline" if agent in BASELINES else "learner"
-
-
 def payload(analyses: Sequence[Analysis]) -> dict[str, Any]:
     """Everything that the figures show; plain JSON without NaN."""
-    agents = list(dict.fromkeys(agent for analysis in analyses for agent in analysis.cell.agents))
+    agents = {name: cell.entrants[name] for cell in (analysis.cell for analysis in analyses) for name in cell.agents}
     return {
-        "agents": [{"name": agent, "role": role(agent)} for agent in agents],
+        "agents": [{"name": name, **one._asdict()} for name, one in agents.items()],
         "cells": [cell_payload(analysis) for analysis in analyses],
     }
 
@@ -47,7 +40,7 @@ def cell_payload(analysis: Analysis) -> dict[str, Any]:
     }
     categories = {name: _categories(analysis, name, known["catalog"], label) for name, label in labels.items()}
     versus = analysis.versus_best_fixed()
-    fixed = cell.agents.get(BEST_FIXED)
+    fixed = cell.agents.get(cell.best_fixed or "")
     unit = UNITS.get(known["cost_channel"] or "", Unit("", 1.0))
     agents = []
     for agent in analysis.ranking():
@@ -58,7 +51,7 @@ def cell_payload(analysis: Analysis) -> dict[str, Any]:
         agents.append(
             {
                 "name": agent,
-                "role": role(agent),
+                **cell.entrants[agent]._asdict(),
                 "reward": [row.reward, row.reward_lo, row.reward_hi, row.reward_qlo, row.reward_qhi],
                 "versus": pair
                 and {

@@ -164,7 +164,7 @@ function drawShares(host, cell, dimension, hue) {
 
 // Mean reward on fresh and on replayed queries.
 function drawReplay(host, cell, paint) {
-  const rows = cell.agents.filter((a) => a.fresh !== null && a.replayed !== null && a.name !== "oracle");
+  const rows = cell.agents.filter((a) => a.fresh !== null && a.replayed !== null && a.kind !== "oracle");
   const step = 25, top = 8, bottom = top + rows.length * step;
   const [svg, width] = canvas(host, bottom + 36, "Reward on fresh and replayed queries");
   const left = Math.min(width * 0.4, 12 + Math.max(...rows.map((r) => textWidth(r.name, 12.5)))), right = width - 12;

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from experiments.analysis import BEST_FIXED, Analysis, HonestyRow, PairedRow
-from experiments.report.data import role
+from experiments.analysis import Analysis, HonestyRow, PairedRow
 from experiments.statistics import FLIPS
 
 LEVEL = 0.05
@@ -65,7 +64,7 @@ def _learners(analyses: Sequence[Analysis]) -> Iterator[tuple[Analysis, PairedRo
     """Every learner's comparison with the best fixed arm, in every cell."""
     for analysis in analyses:
         for agent, pair in analysis.versus_best_fixed().items():
-            if role(agent) == "learner":
+            if analysis.cell.role(agent) == "learner":
                 yield analysis, pair, analysis.honesty[agent]
 
 
@@ -168,7 +167,7 @@ def _arms(analyses: Sequence[Analysis]) -> Finding | None:
 def _replay(analyses: Sequence[Analysis]) -> Finding | None:
     rows = []
     for analysis, pair, _ in _learners([a for a in analyses if len(a.cell.references["segments"]) == 1]):
-        row, fixed = analysis.summary[pair.agent], analysis.summary[BEST_FIXED]
+        row, fixed = analysis.summary[pair.agent], analysis.summary[pair.other]
         extra = (row.reward_replayed - row.reward_fresh) - (fixed.reward_replayed - fixed.reward_fresh)
         if not math.isnan(extra):
             rows.append((analysis, (extra, row)))

@@ -12,8 +12,8 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const colours = new Map();
 {
   let hue = 0, grey = 1;
-  for (const { name, role } of data.agents) {
-    if (name === "best_fixed") colours.set(name, { colour: "var(--n0)", dash: null });
+  for (const { name, kind, role } of data.agents) {
+    if (kind === "best_fixed") colours.set(name, { colour: "var(--n0)", dash: null });
     else if (role === "learner") {
       colours.set(name, { colour: `var(--c${hue % 10})`, dash: hue < 10 ? null : "7 3" });
       hue += 1;
@@ -43,7 +43,7 @@ function draw() {
 }
 
 function chips(cell) {
-  byId("chips").replaceChildren(...cell.agents.filter((a) => a.role !== "reference" || a.name === "best_fixed").map((agent) => {
+  byId("chips").replaceChildren(...cell.agents.filter((a) => a.role !== "reference" || a.kind === "best_fixed").map((agent) => {
     const chip = document.createElement("button"), dot = document.createElement("span");
     dot.className = "dot";
     dot.style.background = paint(agent.name).colour;
@@ -76,7 +76,8 @@ function choose(index) {
   const cell = data.cells[index];
   if (!state.touched) {
     const learners = cell.agents.filter((a) => a.role === "learner").slice(0, 5);
-    state.chosen = new Set([...learners.map((a) => a.name), "best_fixed"]);
+    const fixed = cell.agents.filter((a) => a.kind === "best_fixed");
+    state.chosen = new Set([...learners, ...fixed].map((a) => a.name));
   }
   all(".cell").forEach((section) => section.classList.toggle("chosen", Number(section.dataset.cell) === index));
   all("#picker button").forEach((b) => b.setAttribute("aria-pressed", cell.key[Number(b.dataset.part)] === b.dataset.name));

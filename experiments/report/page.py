@@ -10,8 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import BEST_FIXED, ORACLE, Analysis, PairedRow
-from experiments.report.data import payload, role
+from experiments.analysis import Analysis, PairedRow
+from experiments.report.data import payload
 from experiments.report.findings import LEVEL, findings, p_value, signed, span
 from experiments.results import PERCENTILES
 from experiments.tables import UNITS, percent
@@ -208,8 +208,10 @@ def _place(analysis: Analysis) -> str:
 def _overview(analyses: Sequence[Analysis]) -> str:
     """Agents by comparisons: the difference from the best fixed arm, shaded within each comparison."""
     versus = [
-        {agent: row for agent, row in analysis.versus_best_fixed().items() if agent != ORACLE} for analysis in analyses
+        {agent: row for agent, row in analysis.versus_best_fixed().items() if agent != analysis.cell.oracle}
+        for analysis in analyses
     ]
+    roles = {agent: one.role for analysis in analyses for agent, one in analysis.cell.entrants.items()}
     places: dict[str, list[float]] = {}
     for rows in versus:
         for place, agent in enumerate(sorted(rows, key=lambda agent: -rows[agent].difference)):
@@ -218,7 +220,7 @@ def _overview(analyses: Sequence[Analysis]) -> str:
         return ""
     body = ""
     for agent in sorted(places, key=lambda agent: sum(places[agent]) / len(places[agent])):
-        body += f'<tr class="{role(agent)}"><td class="name">{_breakable(agent)}</td>'
+        body += f'<tr class="{roles[agent]}"><td class="name">{_breakable(agent)}</td>'
         for rows in versus:
             body += _shaded(rows[agent], rows.values()) if agent in rows else "<td></td>"
         body += "</tr>\n"
@@ -323,6 +325,7 @@ def _table(index: int, analysis: Analysis) -> str:
     rows = ""
     for rank, agent in enumerate(analysis.ranking(), 1):
         row, honest, pair = analysis.summary[agent], analysis.honesty[agent], versus.get(agent)
+        role = analysis.cell.role(agent)
         half = f" <small>±{(row.reward_hi - row.reward_lo) / 2:.3f}</small>"
         cells = [
             _cell(rank, str(rank), "w1"),
@@ -330,7 +333,7 @@ def _table(index: int, analysis: Analysis) -> str:
             _cell(row.reward, f"{row.reward:.3f}{'' if math.isnan(row.reward_lo) else half}"),
             _cell(pair.difference, signed(pair.difference), "clear" if pair.p_holm < LEVEL else "")
             if pair
-            else _cell(0.0 if agent == BEST_FIXED else math.nan, "—"),
+            else _cell(0.0 if agent == analysis.cell.best_fixed else math.nan, "—"),
             _cell(
                 pair.p_holm if pair else math.nan,
                 p_value(pair.p_holm).removeprefix("p ").removeprefix("= ") if pair else "",
@@ -343,9 +346,9 @@ def _table(index: int, analysis: Analysis) -> str:
             _cell(row.reward_fresh, f"{row.reward_fresh:.3f}", "w1"),
             _cell(row.reward_replayed, f"{row.reward_replayed:.3f}", "w1"),
             _cell(row.optimal_rate, percent(row.optimal_rate), "w2"),
-            _cell(honest.stuck, percent(honest.stuck), "w2") if role(agent) == "learner" else _cell(math.nan, "", "w2"),
+            _cell(honest.stuck, percent(honest.stuck), "w2") if role == "learner" else _cell(math.nan, "", "w2"),
         ]
-        rows += f'<tr class="{role(agent)}">{"".join(cells)}</tr>\n'
+        rows += f'<tr class="{role}">{"".join(cells)}</tr>\n'
     columns = "".join(f'<th class="{kind}"><button type="button">{escape(name)}</button></th>' for name, kind in head)
     return f"""<section class="cell" data-cell="{index}">
 <h2>Ranked</h2>

@@ -23,6 +23,8 @@ from uis_env.tape import Schedule, Stretch, Tape, tapes
 
 Array = NDArray[Any]
 _REHEARSAL = 10
+REFERENCES = ("best_fixed", "fixed_elsewhere", "random", "oracle", "oracle_cross_fitted", "oracle_published")
+"""Policies that a sweep has from its tables (`measures`); none of its agents may have such a name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,9 @@ def make_sweep(config: Config, part: WorldConfig) -> SweepGame:
     Raises:
         ConfigError: naming the entry of the config that does not fit.
     """
+    for i, agent in enumerate(config.agents):
+        if agent.name in REFERENCES:
+            raise ConfigError(f"agents[{i}].name: {agent.name!r} is a policy that a sweep has from its tables")
     world = load_world(part, f"worlds[{config.worlds.index(part)}]")
     preferences = config.swept
     weights = {name: [getattr(preference, name) for preference in preferences] for name in WEIGHTS}

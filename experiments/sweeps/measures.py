@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from experiments import statistics
 from experiments.references import upper_hull
-from experiments.results import SweepRuns
+from experiments.results import Entrant, SweepRuns
 from experiments.statistics import Estimate
 from experiments.sweeps.game import SweepGame
 from uis_env.outcomes import Channels
@@ -97,11 +97,13 @@ class Sweep:
         game: what was played.
         seeds: (S,).
         agents: their runs, by name.
+        entrants: name -> kind and role.
     """
 
     game: SweepGame
     seeds: Array
     agents: Mapping[str, SweepRuns]
+    entrants: Mapping[str, Entrant]
 
     @cached_property
     def arms(self) -> Array:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.probe import reliability
+from experiments.entrants import predicts_quality
 from experiments.sweeps import measures
 from experiments.sweeps.measures import AXES, Sweep, curve, kinds
 from uis_env.worlds.latency import latency_percentiles
@@ -197,7 +198,7 @@ def calibration_rows(sweep: Sweep) -> Iterator[CalibrationRow]:
     """One row per agent that is a probe."""
     for name in sweep.agents:
         told = sweep.believed(name)
-        if told is None or not name.startswith("probe"):
+        if told is None or not predicts_quality(sweep.entrants[name].kind):
             continue
         believed, quality = told
         errors = [reliability(np.clip(own, 0.0, 1.0), quality).error for own in believed]

@@ -63,8 +63,10 @@ def test_states_keep_their_types_in_both_precisions(spec, name, x64):
 def test_the_public_mapping_is_immutable_and_described():
     with pytest.raises(TypeError):
         AGENTS["mine"] = AGENTS["random"]
-    for name, factory in AGENTS.items():
-        assert factory.__name__ == name
+    for name, entry in AGENTS.items():
+        factory = entry.factory
+        assert entry.name == name
+        assert entry.role in ("reference", "baseline", "learner")
         assert inspect.getdoc(factory).splitlines()[0].endswith((".", ":"))
         parameters = list(inspect.signature(factory).parameters.values())
         assert parameters[0].name == "spec"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 
 from experiments.config import Config, parse_config
 from experiments.references import references
-from experiments.results import PERCENTILES, AgentRuns, Cell, CellKey, concatenate
+from experiments.results import PERCENTILES, AgentRuns, Cell, CellKey, Entrant, concatenate
 from experiments.runner import Progress, Runner
 from uis_env.bandit import Bandit, Reward, tabulate
 from uis_env.outcomes import World
@@ -60,6 +60,18 @@ POLICIES: Mapping[str, Policy] = {
     "slow": improving(0.3),
     "stubborn": always(3),
 }
+
+
+ENTRANTS: Mapping[str, Entrant] = {
+    "oracle": Entrant("oracle", "reference"),
+    "best_fixed": Entrant("best_fixed", "reference"),
+    "random": Entrant("random", "baseline"),
+}
+
+
+def entrants(names: Iterable[str]) -> dict[str, Entrant]:
+    """What policies of these names are: learners, but for the usual ones."""
+    return {name: ENTRANTS.get(name, Entrant(name, "learner")) for name in names}
 
 
 def play(bandit: Bandit, played: Tape, action: Array, bin_rounds: int, charge: float) -> AgentRuns:
@@ -147,6 +159,7 @@ def make_cell(
         bin_rounds=bin_rounds,
         seeds=np.arange(seeds),
         agents=agents,
+        entrants=entrants(agents),
         references=references(world, made, bandit, schedule, (np.arange(queries) % 5).astype(np.int32)),
     )
 

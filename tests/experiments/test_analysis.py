@@ -1,9 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from experiments import statistics
 from experiments.analysis import analyse
-from experiments.results import Cell
 from uis_env.bandit import Reward
 
 
@@ -147,7 +148,7 @@ def test_without_a_best_fixed_arm_there_is_nothing_to_compare_with(tiny_world, c
 
     cell = cell_factory(tiny_world, seeds=3)
     agents = {name: runs for name, runs in cell.agents.items() if name != "best_fixed"}
-    alone = analyse([Cell(cell.key, cell.rounds, cell.bin_rounds, cell.seeds, agents, cell.references)])[0]
+    alone = analyse([replace(cell, agents=agents)])[0]
     assert alone.versus_best_fixed() == {}
     row = alone.honesty["learner"]
     assert np.isnan([row.gain, row.oracle_share, row.stuck]).all()

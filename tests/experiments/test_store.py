@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.results import AgentRuns, Cell, CellKey, concatenate
+from experiments.results import AgentRuns, Cell, CellKey, Entrant, concatenate
 from experiments.store import Store, StoreError, Unit, gather, read_json, read_runs, write_runs
 
 UNIT = Unit(CellKey("World", "stationary", "lambda=1"), "linucb", 0)
@@ -85,6 +85,7 @@ def test_runs_come_back_whole(tmp_path: Path) -> None:
             25,
             np.arange(3),
             {"a": make_runs(3, i), "b": make_runs(3, i + 5)},
+            {"a": Entrant("oracle", "reference"), "b": Entrant("linucb", "learner")},
             {"x": [1, None]},
         )
         for i, p in enumerate(("p", "q"))
@@ -94,6 +95,7 @@ def test_runs_come_back_whole(tmp_path: Path) -> None:
         assert again.key == cell.key
         assert list(again.agents) == ["a", "b"]
         assert again.references == cell.references
+        assert again.entrants == cell.entrants
         for name in cell.agents:
             assert_equal(again.agents[name], cell.agents[name])
 

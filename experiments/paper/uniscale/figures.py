@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from experiments import statistics
-from experiments.analysis import BEST_FIXED, ORACLE, REFERENCES
 from experiments.charts import Line, chart
 from experiments.html import Figure
 from experiments.paper.uniscale import measures
@@ -54,7 +53,7 @@ def correct_against_cost(cell: Cell) -> Figure:
     """Correct answers so far against cost so far, from the end of the warm-up; a dot where the episode ends."""
     after = measures.bins(cell, Window(WARMUP, cell.rounds))
     lines = []
-    for agent in [*_shown(cell), *({ORACLE} & set(cell.agents))]:
+    for agent in [*_shown(cell), *([cell.oracle] if cell.oracle else [])]:
         curves = cell.agents[agent].curves
         spent = np.cumsum(curves["cost"][:, after].mean(axis=0, dtype=np.float64))
         right = np.cumsum(curves["quality"][:, after].mean(axis=0, dtype=np.float64))
@@ -71,11 +70,10 @@ def horizons(cell: Cell) -> Figure:
     """Mean reward up to each round minus that of the best fixed arm, on a logarithmic axis of rounds."""
     first = WARMUP // cell.bin_rounds
     x = _ends(cell)[first:]
-    base = _running(cell, BEST_FIXED, first)
     lines = []
     for agent in _shown(cell):
-        if agent not in (BEST_FIXED, "random"):
-            difference = _running(cell, agent, first) - base
+        if cell.best_fixed is not None and cell.entrants[agent].kind not in ("best_fixed", "random"):
+            difference = _running(cell, agent, first) - _running(cell, cell.best_fixed, first)
             lines.append(Line(agent, x, difference.mean(axis=0), *statistics.mean_interval(difference)))
     return Figure(
         "Learning curve over horizons",
@@ -105,9 +103,9 @@ def _running(cell: Cell, agent: str, first: int) -> Array:
 
 
 def _shown(cell: Cell) -> list[str]:
-    """The agents of a chart, in the order of their colours: the best fixed arm and the first learners of the config."""
-    learners = [agent for agent in cell.agents if agent not in REFERENCES]
-    return [*([BEST_FIXED] if BEST_FIXED in cell.agents else []), *learners][:MOST]
+    """The agents of a chart, in the order of their colours: the best fixed arm and the first others of the config."""
+    others = [agent for agent in cell.agents if cell.role(agent) != "reference"]
+    return [*([cell.best_fixed] if cell.best_fixed else []), *others][:MOST]
 
 
 def _ends(cell: Cell) -> Array:

@@ -85,14 +85,14 @@ class Recovery(NamedTuple):
     settle: Estimate
 
 
-def recovery(cell: Cell, agent: str, change: Window, yardstick: str = "random", trail: int = 30) -> Recovery:
+def recovery(cell: Cell, agent: str, change: Window, yardstick: str, trail: int = 30) -> Recovery:
     """How an agent fares after a change of conditions.
 
     Args:
         cell: of a scenario.
         agent: whose recovery.
         change: the rounds from the change on to the next one.
-        yardstick: an agent that does not learn.
+        yardstick: an agent that learns nothing.
         trail: rounds, a multiple of the bin's.
     """
     width, now = trail // cell.bin_rounds, bins(cell, change)

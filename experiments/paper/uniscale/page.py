@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from experiments import html
-from experiments.analysis import REFERENCES
 from experiments.config import Config
 from experiments.html import interval, signed, table
 from experiments.paper import page as shared
 from experiments.paper.claims import Finding, counts
 from experiments.paper.uniscale.claims import FEW, WARMUP, Claim
 from experiments.paper.uniscale.figures import figures
-from experiments.paper.uniscale.rows import AgentRow, HorizonRow, RecoveryRow, by_cell
+from experiments.paper.uniscale.rows import OWN, AgentRow, HorizonRow, RecoveryRow, by_cell
 from experiments.results import Cell, CellKey
+
+MAIN = "uniscale_main"
 
 
 def page(
@@ -48,7 +49,7 @@ regret all rounds.</p>
 <span class="badge">LiveCodeBench: recorded correctness, assumed costs</span>
 <span class="badge">Recorded: recorded outcomes</span></p>
 {shared.left_out(skipped)}"""
-    body = f"""<section class="cards">{_cards(findings, agents)}</section>
+    body = f"""<section class="cards">{_cards(findings, agents, cells.get(MAIN, ()))}</section>
 {shared.claims(findings)}
 {_horizons(horizons)}
 {_recoveries(recoveries)}
@@ -57,10 +58,12 @@ regret all rounds.</p>
     return html.document("UniScale reproduced (simulated)", over, "UniScale reproduced", lead, body)
 
 
-def _cards(findings: Sequence[Finding[Claim]], agents: Sequence[AgentRow]) -> str:
+def _cards(findings: Sequence[Finding[Claim]], agents: Sequence[AgentRow], cells: Sequence[Cell]) -> str:
     """Counts of verdicts over comparisons, and the baseline that matters."""
     cards = [("Published comparisons", f"{counts(findings)}.", "plain")]
-    own = [row for row in agents if row.config == "uniscale_main" and row.agent == "uniscale"]
+    main = [row for row in agents if row.config == MAIN]
+    learner = {cell.key: cell.of_kind(OWN) for cell in cells}
+    own = [row for row in main if row.agent == learner[CellKey(row.world, row.scenario, row.preference)]]
     if own:
         lines = "; ".join(
             f"{row.world}, {row.preference}: {signed(row.fixed)} [{signed(row.fixed_lo)}, {signed(row.fixed_hi)}]"
@@ -69,11 +72,7 @@ def _cards(findings: Sequence[Finding[Claim]], agents: Sequence[AgentRow]) -> st
         behind = all(row.fixed_hi < 0 for row in own)
         title = "The best fixed arm beats UniScale" if behind else "UniScale against the best fixed arm"
         cards.append((title, f"UniScale minus the best single arm in hindsight, per round. {lines}.", "bad"))
-    learners = [
-        row
-        for row in agents
-        if row.config == "uniscale_main" and row.agent not in (*REFERENCES, "random") and not math.isnan(row.fixed)
-    ]
+    learners = [row for row in main if row.role == "learner" and not math.isnan(row.fixed)]
     if learners:
         best = max(learners, key=lambda row: row.fixed)
         text = (
@@ -93,11 +92,11 @@ def _horizons(rows: Sequence[HorizonRow]) -> str:
         f"<td>{row.reward:.4f}</td><td>{interval(row.fixed, row.fixed_lo, row.fixed_hi)}</td>"
         f"<td>{interval(row.context, row.context_lo, row.context_hi)}</td></tr>"
         for row in rows
-        if row.agent not in REFERENCES
+        if row.role != "reference"
     ]
     head = (
         "<tr><th>world</th><th>mode</th><th class='name'>agent</th><th>rounds</th><th>reward</th>"
-        "<th>− best fixed arm</th><th>− its like without a query (arm_only)</th></tr>"
+        "<th>− best fixed arm</th><th>− arm-only LinUCB (sees no query)</th></tr>"
     )
     return f"<h2>From when on context pays</h2>{table(head, body)}"
 
@@ -117,7 +116,7 @@ def _recoveries(rows: Sequence[RecoveryRow]) -> str:
         f"{wait(row.settle, row.settle_lo, row.settle_hi, row.most)}<td>{row.reward:.4f}</td>"
         f"<td>{interval(row.own, row.own_lo, row.own_hi)}</td><td>{row.accuracy:.1%}</td><td>{row.cost:,.1f}</td></tr>"
         for row in rows
-        if row.agent not in REFERENCES
+        if row.role != "reference"
     ]
     head = (
         "<tr><th>world</th><th>from mode</th><th>drift</th><th>at round</th><th class='name'>agent</th>"
@@ -149,7 +148,7 @@ def _configs(cells: Mapping[str, Sequence[Cell]], configs: Mapping[str, Config],
 
 def _agents(cell: Cell, rows: Sequence[AgentRow]) -> str:
     body = [
-        f'<tr class="{"reference" if row.agent in REFERENCES else ""}">{html.name(row.agent)}'
+        f'<tr class="{"reference" if row.role == "reference" else ""}">{html.name(row.agent)}'
         f"<td>{interval(row.reward, row.reward_lo, row.reward_hi, html.plain)}</td>"
         f"<td>{interval(row.fixed, row.fixed_lo, row.fixed_hi)}</td>"
         f"<td>{interval(row.own, row.own_lo, row.own_hi)}</td>"

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.analysis import BEST_FIXED
 from experiments.paper.uniscale import measures
 from experiments.paper.uniscale.claims import WARMUP
 from experiments.paper.uniscale.measures import Window
 from experiments.results import Cell
 
 OWN = "uniscale"
+"""The kind of UniScale's learner: its first entry in a config is the published one, the others vary it."""
 HORIZONS = (210, 1000, 5000)
 MARK = 130
 """The paper reports cumulative regret after 130 rounds, too."""
@@ -33,6 +33,8 @@ class AgentRow(NamedTuple):
     preference: str
     simulated: int
     agent: str
+    kind: str
+    role: str
     seeds: int
     first: int
     last: int
@@ -65,6 +67,7 @@ class RecoveryRow(NamedTuple):
     scenario: str
     preference: str
     agent: str
+    role: str
     change: int
     most: int
     regret_before: float
@@ -85,11 +88,12 @@ class RecoveryRow(NamedTuple):
 
 
 class HorizonRow(NamedTuple):
-    """Mean reward after the warm-up up to a horizon, and minus that of the best fixed arm and of `arm_only`."""
+    """Mean reward after the warm-up up to a horizon, and minus that of the best fixed arm and of arm-only LinUCB."""
 
     world: str
     preference: str
     agent: str
+    role: str
     horizon: int
     reward: float
     fixed: float
@@ -114,11 +118,12 @@ def agent_rows(config: str, cells: Sequence[Cell]) -> Iterator[AgentRow]:
                 *cell.key,
                 int(bool(cell.references["simulated"])),
                 agent,
+                *cell.entrants[agent],
                 len(cell.seeds),
                 *window,
                 *measures.mean(reward),
-                *_against(cell, agent, BEST_FIXED, window),
-                *_against(cell, agent, OWN, window),
+                *_against(cell, agent, cell.best_fixed, window),
+                *_against(cell, agent, cell.of_kind(OWN), window),
                 float(measures.measure(cell, agent, "accuracy", window).mean()),
                 float(measures.measure(cell, agent, "cost", window).mean()) if priced else np.nan,
                 measures.median_cost(cell, agent, window) if priced else np.nan,
@@ -130,24 +135,28 @@ def agent_rows(config: str, cells: Sequence[Cell]) -> Iterator[AgentRow]:
 def recovery_rows(config: str, cells: Sequence[Cell]) -> Iterator[RecoveryRow]:
     """One row per agent and change of conditions, for the cells in which something changes."""
     for cell in cells:
+        yardstick = cell.of_kind("random")
+        if yardstick is None:
+            continue
         starts = [*cell.references["segments"], cell.rounds]
         for start, stop in pairwise(starts[1:]):
             window = Window(start, stop)
             for agent in cell.agents:
-                if agent == "random":
-                    continue  # the yardstick
-                found = measures.recovery(cell, agent, window)
+                if agent == yardstick:
+                    continue
+                found = measures.recovery(cell, agent, window, yardstick)
                 yield RecoveryRow(
                     config,
                     *cell.key,
                     agent,
+                    cell.role(agent),
                     start,
                     stop - start,
                     *found[:3],
                     *found.recover,
                     *found.settle,
                     float(measures.measure(cell, agent, "reward", window).mean()),
-                    *_against(cell, agent, OWN, window),
+                    *_against(cell, agent, cell.of_kind(OWN), window),
                     float(measures.measure(cell, agent, "accuracy", window).mean()),
                     float(measures.measure(cell, agent, "cost", window).mean()),
                 )
@@ -165,16 +174,17 @@ def horizon_rows(cells: Sequence[Cell], horizons: Sequence[int] = HORIZONS) -> I
                     cell.key.world,
                     cell.key.preference,
                     agent,
+                    cell.role(agent),
                     horizon,
                     float(measures.measure(cell, agent, "reward", window).mean()),
-                    *_against(cell, agent, BEST_FIXED, window),
-                    *_against(cell, agent, "arm_only", window),
+                    *_against(cell, agent, cell.best_fixed, window),
+                    *_against(cell, agent, cell.of_kind("linucb_arm_only"), window),
                 )
 
 
-def _against(cell: Cell, agent: str, other: str, window: Window) -> tuple[float, float, float]:
-    """Paired difference in reward with its interval; NaN where the other does not play."""
-    if other not in cell.agents:
+def _against(cell: Cell, agent: str, other: str | None, window: Window) -> tuple[float, float, float]:
+    """Paired difference in reward with its interval; NaN where there is no other."""
+    if other is None:
         return np.nan, np.nan, np.nan
     mine, theirs = (measures.measure(cell, name, "reward", window) for name in (agent, other))
     return measures.mean(mine - theirs)

@@ -17,7 +17,7 @@ from experiments.paper.claims import load_claims as load
 from experiments.paper.uniscale import PROTOCOL, measures
 from experiments.paper.uniscale.claims import CLAIMS, Claim, find
 from experiments.paper.uniscale.measures import Window
-from experiments.results import AgentRuns
+from experiments.results import AgentRuns, Entrant
 from experiments.statistics import Estimate
 
 FOLDER = Path(__file__).parents[3] / "paper_configs"
@@ -29,9 +29,11 @@ def load_claims(path: Path = CLAIMS):
 
 @pytest.fixture(scope="module")
 def own_cell(tiny_world, cell_factory):
-    """Six agents, two of them under the names that the report looks for, 210 rounds as in the protocol."""
+    """Six agents, two of them of the kinds that the report looks for, 210 rounds as in the protocol."""
     cell = cell_factory(tiny_world, rounds=210, bin_rounds=10, seeds=6)
-    return replace(cell, agents={"uniscale": cell.agents["learner"], "knn": cell.agents["slow"], **cell.agents})
+    agents = {"uniscale": cell.agents["learner"], "knn": cell.agents["slow"], **cell.agents}
+    kinds = {name: Entrant(name, "learner") for name in ("uniscale", "knn")}
+    return replace(cell, agents=agents, entrants=kinds | cell.entrants)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ def test_recovery_counts_the_rounds_until_regret_is_as_before(drifting, lost, re
     curve = np.ones((6, 63))
     curve[:, 21 : 21 + lost // 10] = 2
     cell = with_regret(drifting, {"learner": curve, "random": np.full((6, 63), 5.0)})
-    found = measures.recovery(cell, "learner", Window(210, 420))
+    found = measures.recovery(cell, "learner", Window(210, 420), "random")
     assert found.recover == (recover, recover, recover)
     assert found.before == pytest.approx(0.1)
     assert found.after == pytest.approx(0.1 if not lost else 0.2)
@@ -141,7 +143,7 @@ def test_recovery_compares_shares_of_what_the_yardstick_loses(drifting):
     """Everything is three times as hard after the change, and nothing is lost by that."""
     harder = np.where(np.arange(63) < 21, 1.0, 3.0) * np.ones((6, 1))
     cell = with_regret(drifting, {"learner": harder, "random": 5 * harder})
-    assert measures.recovery(cell, "learner", Window(210, 420)).recover == (0, 0, 0)
+    assert measures.recovery(cell, "learner", Window(210, 420), "random").recover == (0, 0, 0)
 
 
 COMPARED = {"text": "more", "preference": "plain", "agent": "uniscale", "metric": "reward", "other": "knn"}
