@@ -66,7 +66,7 @@ TERMS = (
 def page(analyses: Sequence[Analysis], manifest: Mapping[str, Any]) -> str:
     """The whole document: no request to any network, the same bytes for the same inputs."""
     name = str(manifest["config"]["name"])
-    plain = json.dumps(payload(analyses), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    plain = json.dumps(payload(analyses), separators=(",", ":"), sort_keys=True, allow_nan=False, ensure_ascii=False)
     scripts = "".join(f"<script>\n{_text(part)}</script>\n" for part in ("charts.js", "figures.js", "page.js"))
     several = len(analyses) > 1
     return f"""<!doctype html>

@@ -93,7 +93,7 @@ def test_roles_are_stored_and_report_reads_them_again(renamed):
     index = json.loads((renamed / "references.json").read_text())
     assert index[0]["agents"][0] == {"name": "hindsight", "kind": "best_fixed", "role": "reference"}
     assert main(["report", str(renamed)]) == 0
-    assert all((renamed / name).read_bytes() == content for name, content in before.items())
+    assert [name for name, content in before.items() if (renamed / name).read_bytes() != content] == []
 
 
 def player(*agents):
