@@ -102,7 +102,9 @@ class World:
     def __repr__(self) -> str:
         queries, draws, arms = self.channels.quality.shape
         kind = "simulated" if self.simulated else "recorded"
-        return f"<World {self.name!r}, {kind}: {queries} queries x {draws} draws x {arms} arms>"
+        holes = int((~self.recorded).sum())
+        said = f", {holes} of {queries * arms} cells without outcomes" if holes else ""
+        return f"<World {self.name!r}, {kind}: {queries} queries x {draws} draws x {arms} arms{said}>"
 
     def outcomes(self, context: str | None = None) -> Outcomes:
         """The table with one of the named contexts (None: the first).

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 WIDTH = 32
-COMPONENTS = 8
 
 
 def context_table(name: str, questions: Sequence[str]) -> Array:
@@ -30,10 +29,9 @@ def context_table(name: str, questions: Sequence[str]) -> Array:
     if name == "hashed":
         return hashed(questions)
     if name == "text":
-        from uis_env.worlds.text import embed, text_context
+        from uis_env.worlds.text import embedded
 
-        vectors, _ = embed(questions)
-        return text_context(vectors, [len(q) for q in questions], min(COMPONENTS, len(questions) - 1))
+        return embedded(questions)[0]
     table: Array = np.load(Path(name), allow_pickle=False)
     if table.ndim != 2 or len(table) != len(questions) or not np.issubdtype(table.dtype, np.floating):
         raise ValueError(
