@@ -174,6 +174,30 @@ class Analysis:
         """The paired comparison of each agent with the best fixed arm."""
         return {row.agent: row for row in self.paired if row.other == self.cell.best_fixed}
 
+    def late_lead(self, agent: str) -> float:
+        """Mean lead over the best fixed arm in the last quarter of the rounds, where most queries come again."""
+        fixed = self.honesty.get(self.cell.best_fixed or "")
+        if fixed is None:
+            return float("nan")
+        return self.honesty[agent].reward_last_quarter - fixed.reward_last_quarter
+
+    def by_family(self) -> dict[str, Array]:
+        """(F,) mean lead over the best fixed arm of each agent on each query family's rounds; NaN if it has none."""
+        fixed, place = (
+            self.cell.agents.get(self.cell.best_fixed or ""),
+            np.array(self.cell.references["families"]["query"]),
+        )
+        if fixed is None:
+            return {}
+        count = np.bincount(place, fixed.query_count.sum(axis=0))
+        leads = {
+            agent: np.sum(runs.query_reward - fixed.query_reward, axis=0, dtype=np.float64)
+            for agent, runs in self.cell.agents.items()
+            if agent != self.cell.best_fixed
+        }
+        with np.errstate(invalid="ignore"):
+            return {agent: np.bincount(place, lead) / count for agent, lead in leads.items()}
+
 
 def analyse(cells: Sequence[Cell]) -> list[Analysis]:
     """All numbers of a comparison; the correction for many tests runs over all cells."""

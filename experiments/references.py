@@ -23,6 +23,9 @@ from uis_env.scenarios import Scenario
 from uis_env.tape import Schedule, Stretch, tapes
 
 Array = NDArray[Any]
+COST_UNITS = {"dollars": "US dollar", "eflops": "tera-eFLOP"}
+WEIGHT_UNITS = {"tokens": "token", "latency": "second"}
+"""What a weight of the reward is per."""
 EXCHANGE = np.logspace(-3, 3, 41)
 """Prices of an arm's mean cost, in quality, that trace what an oracle could reach at every preference."""
 Value = dict[str, float | None]
@@ -50,6 +53,7 @@ def references(
           value compete (`arms` of them), so it is a lower bound;
         - `ceiling`: {value, low, high, fixed, no_signal}: `value` is the gain of `ceiling_policy` over the fixed arm of
           the same training folds (`fixed` is what that one pays);
+        - `families`: {names, query, arms}: the query groups, each query's group, each group's best fixed arm;
         - `arms`: {reward, quality, cost} K numbers each, reward None for arms that are not always on offer;
         - `plane`: {hull, random_line, oracle, oracle_curve} as [cost, quality] points: what coin tosses between fixed
           arms reach, those between the cheapest arm and the one of highest quality (two ends), and the table's
@@ -79,6 +83,7 @@ def references(
         "holdout": {"rounds": schedule.holdout, "queries": len(schedule.stretches[-1].queries)}
         if schedule.holdout
         else None,
+        "families": _families(world, game),
         "counts": {"queries": len(world.query_ids), "draws": bandit.reward.shape[2], "arms": len(world.catalog)},
         "arms": {
             "reward": [float(value) if np.isfinite(value) else None for value in game.arm_reward],
@@ -149,7 +154,12 @@ def fixed_in_holdout(bandit: Bandit, schedule: Schedule, seeds: Array, arm: int)
 
 def describe(phase: Phase) -> str:
     """A line on the conditions of a phase."""
-    weights = [f"{name} {value:g}" for name, value in zip(PREFERENCE, phase.reward.preference, strict=True) if value]
+    units = WEIGHT_UNITS | {"cost": COST_UNITS[phase.reward.cost_channel]}
+    weights = [
+        f"{name} {value:g}{f' per {units[name]}' if name in units else ''}"
+        for name, value in zip(PREFERENCE, phase.reward.preference, strict=True)
+        if value
+    ]
     parts = [
         "weights: " + (", ".join(weights) or "none"),
         *(f"price of {model} ×{factor:g}" for model, factor in sorted(phase.price.items())),
@@ -281,6 +291,19 @@ def _cross_fitted(world: World, phases: Sequence[Phase], game: _Population, fixe
         "gap": judged.value(values - fixed),
         "arms": int(both.any(axis=(0, 1)).sum()),
         "queries": int(able.any(axis=0).sum()),
+    }
+
+
+def _families(world: World, game: _Population) -> dict[str, Any]:
+    """{names, query, arms}: the query groups, each query's place among them, and each group's best fixed arm."""
+    names, place = np.unique(world.groups, return_inverse=True)
+    worth = np.einsum("pq,pqk->qk", game.weight, game.expected)
+    totals = np.stack([worth[place == i].sum(axis=0) for i in range(len(names))])
+    arms = np.where(game.always, totals, -np.inf).argmax(axis=1)
+    return {
+        "names": names.tolist(),
+        "query": place.tolist(),
+        "arms": [world.catalog.arms[arm].name for arm in arms] if game.always.any() else None,
     }
 
 

@@ -65,6 +65,10 @@ def cell_payload(analysis: Analysis) -> dict[str, Any]:
                 "cost": row.cost * unit.factor,
                 "fresh": row.reward_fresh,
                 "replayed": row.reward_replayed,
+                "holdout": None
+                if math.isnan(row.holdout)
+                else [row.holdout, row.holdout_lo, row.holdout_hi, row.holdout_qlo, row.holdout_qhi],
+                "late": analysis.late_lead(agent),
                 "share": [honest.oracle_share, honest.oracle_share_lo, honest.oracle_share_hi],
                 "regret": _curve(regret, kept),
                 "lead": None if lead is None else _curve(lead, kept),

@@ -98,45 +98,68 @@ function drawCurves(host, cell, kind, chosen, paint) {
   svg.append(field);
 }
 
-// Quality against cost: fixed arms, what coin tosses between them reach, oracles, agents.
+// Quality against cost: fixed arms, what coin tosses between them reach, oracles, agents. Where the learners crowd
+// together, a second picture shows their part of the plane.
 function drawPlane(host, cell, paint) {
-  const [svg, width] = canvas(host, 350, "Quality against cost per round");
-  const { hull = [], oracle, oracle_curve: curve, random_line: random = [] } = cell.plane;
-  const left = 42, top = 10, bottom = 308, right = width - 10;
-  const fixed = cell.fixed.cost.map((cost, i) => [cost, cell.fixed.quality[i], cell.fixed.name[i]]);
-  const all = [...fixed, ...curve, oracle, ...cell.agents.map((a) => [a.cost, a.quality])];
-  const costs = all.map((p) => p[0]), positive = costs.filter((c) => c > 0);
-  const log = positive.length === costs.length && Math.max(...costs) > 12 * Math.min(...costs);
-  const [cheap, dear] = [Math.min(...costs), Math.max(...costs)], margin = log ? (dear / cheap) ** 0.05 : (dear - cheap) * 0.05 || 1;
-  const x = log ? scale(cheap / margin, dear * margin, left, right, true) : scale(Math.min(0, cheap), dear + margin, left, right);
-  const qualities = all.map((p) => p[1]), worst = Math.min(...qualities), best = Math.max(...qualities), pad = (best - worst) * 0.06 || 0.05;
-  const y = scale(worst - pad, best + pad, bottom, top);
-  axisLeft(svg, y, ticks(worst, best, 5), left, right);
-  axisBottom(svg, x, log ? logTicks(cheap / margin, dear * margin, width > 460 ? 9 : 5) : ticks(0, dear, width > 460 ? 6 : 4), bottom, bottom);
-  svg.append(
-    element("text", { x: right, y: bottom + 33, "text-anchor": "end", class: "note" }, `cost per round, ${cell.unit}${log ? " (log scale)" : ""}`),
-    element("text", { x: left + 4, y: top + 10, class: "note" }, "quality"),
-  );
-  const drawn = (points) => path(points.map(([c, q]) => [x(c), y(q)]));
+  const { hull = [], oracle, oracle_curve: curve } = cell.plane;
+  const agents = cell.agents.map((a) => [a.cost, a.quality]);
+  const fixed = cell.fixed.cost.map((cost, i) => [cost, cell.fixed.quality[i]]);
+  const learners = cell.agents.filter((a) => a.role === "learner" || a.kind === "best_fixed").map((a) => [a.cost, a.quality]);
+  const whole = extent([...fixed, ...curve, oracle, ...agents], 0.05), close = extent(learners, 0.18);
+  const share = ((close.right - close.left) * (close.top - close.bottom)) / ((whole.right - whole.left) * (whole.top - whole.bottom));
+  const inset = learners.length > 2 && share < 0.12, height = inset ? 560 : 350;
+  const [svg, width] = canvas(host, height, "Quality against cost per round");
+  const costs = [...fixed, ...agents, ...curve].map((p) => p[0]), least = Math.min(...costs), log = least > 0 && Math.max(...costs) > 12 * least;
+  const margin = log ? (Math.max(...costs) / least) ** 0.05 : 1;
+  const box = log ? { ...whole, left: least / margin, right: Math.max(...costs) * margin } : { ...whole, left: Math.min(0, least) };
+  planePart(svg, cell, paint, box, { left: 42, top: 10, right: width - 10, bottom: 308 }, log, inset ? close : null);
+  svg.append(element("text", { x: width - 10, y: 341, "text-anchor": "end", class: "note" }, `cost per round, ${cell.unit}${log ? " (log scale)" : ""}`));
+  if (inset) {
+    svg.append(element("text", { x: 46, y: 362, class: "note" }, "the part with the learners, enlarged"));
+    planePart(svg, cell, paint, close, { left: 42, top: 370, right: width - 10, bottom: 536 }, false, null);
+  }
+}
+
+// The smallest box around (cost, quality) points, widened by a share of its sides.
+function extent(points, share) {
+  const x = points.map((p) => p[0]), y = points.map((p) => p[1]);
+  const [left, right, bottom, top] = [Math.min(...x), Math.max(...x), Math.min(...y), Math.max(...y)];
+  const wide = (right - left) * share || Math.abs(right) * 0.05 || 1, high = (top - bottom) * share || 0.02;
+  return { left: left - wide, right: right + wide, bottom: bottom - high, top: top + high };
+}
+
+// One picture of a part `box` of the plane in a part `at` of the drawing; `marked` is framed in it.
+function planePart(svg, cell, paint, box, at, log, marked) {
+  const { hull = [], oracle_curve: curve, random_line: random = [] } = cell.plane;
+  const x = scale(box.left, box.right, at.left, at.right, log), y = scale(box.bottom, box.top, at.bottom, at.top), few = at.right < 460;
+  axisLeft(svg, y, ticks(box.bottom, box.top, 5), at.left, at.right);
+  axisBottom(svg, x, log ? logTicks(box.left, box.right, few ? 5 : 9) : ticks(box.left, box.right, few ? 4 : 6), at.bottom, at.bottom);
+  svg.append(element("text", { x: at.left + 4, y: at.top + 10, class: "note" }, "quality"));
+  const name = `plane-${Math.round(at.top)}`;
+  const clip = element("clipPath", { id: name }, element("rect", { x: at.left, y: at.top, width: at.right - at.left, height: at.bottom - at.top }));
+  const body = element("g", { "clip-path": `url(#${name})` });
+  svg.append(clip, body);
+  const drawn = (points) => path(points.map(([c, q]) => [x(Math.max(c, log ? box.left * 1e-3 : c)), y(q)]));
   // a mixture of two arms is a straight line in the plane, but not on a log scale
   const bent = (points) => points.slice(1).flatMap((b, i) => Array.from({ length: 25 }, (_, j) => [0, 1].map((k) => points[i][k] + ((b[k] - points[i][k]) * j) / 24)));
-  svg.append(element("path", { d: drawn(curve), fill: "none", style: "stroke:var(--n1)", "stroke-width": 1.4, "stroke-dasharray": "1 4", "stroke-linecap": "round" }));
-  if (hull.length > 1) svg.append(element("path", { d: drawn(bent(hull)), fill: "none", style: "stroke:var(--n0)", "stroke-width": 1.4 }));
-  if (random.length > 1) svg.append(element("path", { d: drawn(bent(random)), fill: "none", style: "stroke:var(--n1)", "stroke-width": 1.4, "stroke-dasharray": "5 4" }));
-  const taken = [];
-  for (const [cost, quality, name] of fixed) {
-    svg.append(element("circle", { cx: x(cost), cy: y(quality), r: 3.2, style: "fill:var(--n2)", opacity: 0.75, "data-tip": `${name}\nquality ${number(quality)}, cost ${number(cost)} ${cell.unit}` }));
-  }
-  const points = cell.agents.map((a) => ({ ...a, px: x(a.cost), py: y(a.quality) }));
-  for (const p of points) taken.push({ x0: p.px - 6, x1: p.px + 6, y0: p.py - 6, y1: p.py + 6 });
+  body.append(element("path", { d: drawn(curve), fill: "none", style: "stroke:var(--n1)", "stroke-width": 1.4, "stroke-dasharray": "1 4", "stroke-linecap": "round" }));
+  if (hull.length > 1) body.append(element("path", { d: drawn(bent(hull)), fill: "none", style: "stroke:var(--n0)", "stroke-width": 1.4 }));
+  if (random.length > 1) body.append(element("path", { d: drawn(bent(random)), fill: "none", style: "stroke:var(--n1)", "stroke-width": 1.4, "stroke-dasharray": "5 4" }));
+  cell.fixed.cost.forEach((cost, i) => body.append(element("circle", { cx: x(cost), cy: y(cell.fixed.quality[i]), r: 3.2, style: "fill:var(--n2)", opacity: 0.75, "data-tip": `${cell.fixed.name[i]}\nquality ${number(cell.fixed.quality[i])}, cost ${number(cost)} ${cell.unit}` })));
+  const within = (c, q, part) => c >= part.left && c <= part.right && q >= part.bottom && q <= part.top;
+  const points = cell.agents.filter((a) => within(a.cost, a.quality, box)).map((a) => ({ ...a, px: x(a.cost), py: y(a.quality) }));
+  const taken = points.map((p) => ({ x0: p.px - 6, x1: p.px + 6, y0: p.py - 6, y1: p.py + 6 }));
   for (const p of [...points].reverse()) {
     const { colour, dash } = paint(p.name), learner = p.role === "learner";
     const shape = learner && dash ? ["rect", { x: p.px - 5.5, y: p.py - 5.5, width: 11, height: 11 }] : ["circle", { cx: p.px, cy: p.py, r: learner ? 6 : 5 }];
-    svg.append(element(shape[0], { ...shape[1], style: `fill:${p.role === "learner" ? colour : "var(--card)"};stroke:${p.role === "learner" ? "var(--card)" : colour}`, "stroke-width": p.role === "learner" ? 1.5 : 2.2, "data-tip": `${p.name}\nquality ${number(p.quality)}, cost ${number(p.cost)} ${cell.unit}\nreward ${number(p.reward[0])}` }));
+    body.append(element(shape[0], { ...shape[1], style: `fill:${learner ? colour : "var(--card)"};stroke:${learner ? "var(--card)" : colour}`, "stroke-width": learner ? 1.5 : 2.2, "data-tip": `${p.name}\nquality ${number(p.quality)}, cost ${number(p.cost)} ${cell.unit}\nreward ${number(p.reward[0])}` }));
   }
-  for (const p of points) {
-    const label = shorten(p.name, 150, 11.5), spot = besides(p.px, p.py, textWidth(label, 11.5), taken, width, bottom);
-    if (spot) svg.append(element("text", { x: spot[0], y: spot[1], style: `fill:${paint(p.name).colour};stroke:var(--card)`, "stroke-width": 3, "paint-order": "stroke", "font-size": 11.5, "font-weight": p.role === "learner" ? 600 : 400, "pointer-events": "none" }, label));
+  if (marked) svg.append(element("rect", { x: x(Math.max(marked.left, box.left)), y: y(marked.top), width: Math.max(2, x(marked.right) - x(Math.max(marked.left, box.left))), height: y(marked.bottom) - y(marked.top), fill: "none", class: "axis", "stroke-dasharray": "3 3" }));
+  for (const p of points.filter((a) => !marked || !within(a.cost, a.quality, marked))) {
+    const label = shorten(p.name, 150, 11.5), spot = besides(p.px, p.py - at.top, textWidth(label, 11.5), taken.map((o) => ({ ...o, y0: o.y0 - at.top, y1: o.y1 - at.top })), at.right, at.bottom - at.top);
+    if (!spot) continue;
+    taken.push({ x0: spot[0], x1: spot[0] + textWidth(label, 11.5), y0: spot[1] + at.top - 10, y1: spot[1] + at.top + 3 });
+    svg.append(element("text", { x: spot[0], y: spot[1] + at.top, style: `fill:${paint(p.name).colour};stroke:var(--card)`, "stroke-width": 3, "paint-order": "stroke", "font-size": 11.5, "font-weight": p.role === "learner" ? 600 : 400, "pointer-events": "none" }, label));
   }
 }
 
@@ -159,6 +182,28 @@ function drawShares(host, cell, dimension, hue) {
       svg.append(element("path", { d: `${path([...edge(below), ...edge(low).reverse()])}Z`, style: `fill:${hue(dimension, k, names)};stroke:var(--card)`, "stroke-width": 0.6, opacity: 0.88, "data-tip": `${agent.name}\n${names[k]}: ${share < 1 ? "under 1" : Math.round(share)}% of rounds` }));
     });
     for (const start of cell.segments.filter((s) => s > 0)) svg.append(element("line", { x1: x(start), x2: x(start), y1: y0, y2: y0 + high, style: "stroke:var(--ink)", "stroke-dasharray": "2 3", opacity: 0.6 }));
+  });
+}
+
+// The lead over the best fixed arm in the last quarter of the rounds, and in the hold-out on queries never asked before.
+function drawHoldout(host, cell, paint) {
+  const rows = cell.agents.filter((a) => a.role === "learner" && a.late !== null && a.holdout);
+  const step = 25, top = 8, bottom = top + rows.length * step;
+  const [svg, width] = canvas(host, bottom + 36, "Lead over the best fixed arm late in the rounds and in the hold-out");
+  const left = Math.min(width * 0.4, 12 + Math.max(...rows.map((r) => textWidth(r.name, 12.5)))), right = width - 12;
+  const values = rows.flatMap((r) => [r.late, ...r.holdout]).filter((v) => v !== null), low = Math.min(0, ...values), high = Math.max(0, ...values), pad = (high - low) * 0.06 || 0.01;
+  const x = scale(low - pad, high + pad, left, right);
+  axisBottom(svg, x, ticks(low - pad, high + pad, width > 460 ? 6 : 3), top, bottom);
+  svg.append(element("line", { x1: x(0), x2: x(0), y1: top, y2: bottom, style: "stroke:var(--ink)" }));
+  svg.append(element("text", { x: right, y: bottom + 31, "text-anchor": "end", class: "note" }, "lead per round"));
+  rows.forEach((row, i) => {
+    const y = top + (i + 0.5) * step, { colour } = paint(row.name), [lead, lo, hi, qlo, qhi] = row.holdout, wide = qlo === null ? [lo, hi] : [qlo, qhi];
+    const group = element("g", { "data-tip": `${row.name}\nlast quarter of the rounds ${signed(row.late)}\nhold-out ${signed(lead)}${wide[0] === null ? "" : ` [${signed(wide[0])}, ${signed(wide[1])}] over seeds and queries`}` },
+      element("rect", { x: 0, y: y - step / 2, width, height: step, fill: "transparent" }),
+      element("text", { x: left - 10, y: y + 4, "text-anchor": "end", class: "label", "font-size": 12.5 }, shorten(row.name, left - 12, 12.5)));
+    if (wide[0] !== null) group.append(element("line", { x1: x(wide[0]), x2: x(wide[1]), y1: y, y2: y, style: `stroke:${colour}`, "stroke-width": 1.4 }));
+    group.append(element("circle", { cx: x(row.late), cy: y, r: 4, style: `fill:var(--card);stroke:${colour}`, "stroke-width": 2 }), element("circle", { cx: x(lead), cy: y, r: 4.8, style: `fill:${colour}` }));
+    svg.append(group);
   });
 }
 

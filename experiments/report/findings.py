@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from experiments.analysis import Analysis, HonestyRow, PairedRow
@@ -17,17 +17,24 @@ Row = TypeVar("Row")
 
 
 class Finding(NamedTuple):
-    """A headline and the sentences below it; `tone` is "good", "bad" or "plain" for the agents under test."""
+    """A headline and the sentences below it.
+
+    Attributes:
+        tone: "good", "bad" or "plain" for the agents under test.
+        cell: place of the comparison that it speaks of, among all; None if it speaks of several.
+    """
 
     title: str
     text: str
     tone: str = "plain"
+    cell: int | None = None
 
 
 def findings(analyses: Sequence[Analysis]) -> list[Finding]:
     """What a reader should take away, the verdict first; findings that have nothing to say are left out."""
-    made: Iterable[Callable[[Sequence[Analysis]], Finding | None]] = (_verdict, _ceiling, _gap, _arms, _replay, _stuck)
-    return [finding for make in made if (finding := make(analyses)) is not None]
+    makers: tuple[Callable[[Sequence[Analysis]], Finding | None], ...]
+    makers = (_verdict, _recall, _ceiling, _gap, _arms, _replay, _stuck)
+    return [finding for make in makers if (finding := make(analyses)) is not None]
 
 
 def where(analysis: Analysis, analyses: Sequence[Analysis]) -> str:
@@ -69,16 +76,19 @@ def _learners(analyses: Sequence[Analysis]) -> Iterator[tuple[Analysis, PairedRo
 
 
 def _verdict(analyses: Sequence[Analysis]) -> Finding | None:
+    """Leads over the best fixed arm, by the stricter of the two intervals: over seeds and queries."""
     rows = [(analysis, pair) for analysis, pair, _ in _learners(analyses)]
     if not rows:
         return None
     wins = [(analysis, pair) for analysis, pair in rows if pair.p_holm < LEVEL and pair.difference > 0]
-    analysis, best = max(_recorded(wins or rows), key=lambda row: row[1].difference)
+    firm = [(analysis, pair) for analysis, pair in wins if not pair.difference_qlo <= 0]
+    analysis, best = max(_recorded(firm or wins or rows), key=lambda row: row[1].difference)
+    cell = analyses.index(analysis)
     over_seeds = "" if math.isnan(best.difference_lo) else f" {span(best.difference_lo, best.difference_hi)}"
-    told = f"{signed(best.difference)}{over_seeds} a round{where(analysis, analyses)}"
+    lead = f"{signed(best.difference)}{over_seeds} a round{where(analysis, analyses)}"
     if not wins:
         text = (
-            f"The nearest was {best.agent}: {told}, {p_value(best.p_holm)} after Holm's correction. The best fixed arm "
+            f"The nearest was {best.agent}: {lead}, {p_value(best.p_holm)} after Holm's correction. The best fixed arm "
             "is the single arm with the highest expected reward over the very same rounds, known only in hindsight."
         )
         tests = sum(row.family == "primary" for analysis in analyses for row in analysis.paired)
@@ -88,19 +98,39 @@ def _verdict(analyses: Sequence[Analysis]) -> Finding | None:
                 f" With {best.seeds} seeds and {tests} tests no corrected p can be below {min(1.0, least):.2g}: "
                 "no difference could have been shown."
             )
-            return Finding("Too few seeds to tell whether a learner beats the best fixed arm", text)
-        return Finding("No learner beat the best fixed arm", text, "bad")
-    cells = len({analysis.key for analysis, _ in wins})
-    agents = sorted({pair.agent for _, pair in wins})
-    subject = agents[0] if len(agents) == 1 else f"{len(agents)} learners"
-    scope = "" if len(analyses) == 1 else f" in {cells} of {len(analyses)} comparisons"
-    text = f"The largest lead is that of {best.agent}: {told}, {p_value(best.p_holm)} after Holm's correction."
-    if math.isnan(best.difference_qlo):
-        return Finding(f"{subject} beat the best fixed arm{scope}", text, "good")
-    text += f" With the queries varied too the interval is {span(best.difference_qlo, best.difference_qhi)}"
-    firm = best.difference_qlo > 0
-    text += "." if firm else " and includes zero: other queries of the kind might not show it."
-    return Finding(f"{subject} beat the best fixed arm{scope}", text, "good" if firm else "plain")
+            return Finding("Too few seeds to tell whether a learner beats the best fixed arm", text, cell=cell)
+        return Finding("No learner beat the best fixed arm", text, "bad", cell)
+    text = f"The largest lead is that of {best.agent}: {lead}, {p_value(best.p_holm)} after Holm's correction."
+    if not math.isnan(best.difference_qlo):
+        text += f" Over seeds and queries the interval is {span(best.difference_qlo, best.difference_qhi)}."
+    if not firm:
+        text += " It includes zero: with other queries of the kind the lead might not show."
+        title = f"{_subject(wins)} led the best fixed arm{_scope(wins, analyses)}, but not beyond doubt"
+        return Finding(title, text + _new_queries(wins), "plain", cell)
+    if len(wins) > len(firm):
+        text += f" {len(wins) - len(firm)} more leads are significant over seeds only."
+    return Finding(
+        f"{_subject(firm)} beat the best fixed arm{_scope(firm, analyses)}", text + _new_queries(firm), "good", cell
+    )
+
+
+def _subject(rows: Sequence[tuple[Analysis, PairedRow]]) -> str:
+    agents = sorted({pair.agent for _, pair in rows})
+    return agents[0] if len(agents) == 1 else f"{len(agents)} learners"
+
+
+def _scope(rows: Sequence[tuple[Analysis, PairedRow]], analyses: Sequence[Analysis]) -> str:
+    return "" if len(analyses) == 1 else f" in {len({a.key for a, _ in rows})} of {len(analyses)} comparisons"
+
+
+def _new_queries(rows: Sequence[tuple[Analysis, PairedRow]]) -> str:
+    """How many of these leads hold in the hold-out, by the interval over seeds and queries; empty without one."""
+    held = [analysis.summary[pair.agent] for analysis, pair in rows]
+    if any(math.isnan(row.holdout) for row in held):
+        return ""
+    kept = sum(row.holdout_qlo > 0 for row in held)
+    which = "the lead holds" if len(held) == kept == 1 else f"{kept} of these {len(held)} leads hold"
+    return f" On queries that no earlier round asked (the hold-out) {which}."
 
 
 def _ceiling(analyses: Sequence[Analysis]) -> Finding | None:
@@ -110,13 +140,14 @@ def _ceiling(analyses: Sequence[Analysis]) -> Finding | None:
         return None
     silent = sum(ceiling["no_signal"] for _, ceiling in known)
     analysis, best = max(_recorded(known), key=lambda row: row[1]["value"])
+    cell = analyses.index(analysis)
     interval = "" if best["low"] is None else f" {span(best['low'], best['high'])}"
     text = (
         "A policy that was told every outcome of the other queries, and sees the same features, gains "
         f"{signed(best['value'])}{interval} a round over a fixed arm chosen the same way{where(analysis, analyses)}."
     )
     if silent == len(known):
-        return Finding("The context shows no signal", text + " That interval over queries includes zero.")
+        return Finding("The context shows no signal", text + " That interval over queries includes zero.", cell=cell)
     if silent:
         text += f" In {silent} of {len(known)} comparisons the interval over queries includes zero: no signal."
     shares = [(row.ceiling_share, row.agent) for cell, _, row in _learners(analyses) if cell is analysis]
@@ -124,7 +155,7 @@ def _ceiling(analyses: Sequence[Analysis]) -> Finding | None:
         text += f" The best learner there, {max(shares)[1]}, earned {max(shares)[0]:.0%} of that."
     elif shares:
         text += " No learner there earned any of it."
-    return Finding(f"Context is worth up to {signed(best['value'])} a round", text)
+    return Finding(f"Context is worth up to {signed(best['value'])} a round", text, cell=cell)
 
 
 def _gap(analyses: Sequence[Analysis]) -> Finding | None:
@@ -141,9 +172,9 @@ def _gap(analyses: Sequence[Analysis]) -> Finding | None:
         )
     text += "."
     if best.oracle_share <= 0:
-        return Finding("No learner closes any of the gap to the oracle", text, "bad")
+        return Finding("No learner closes any of the gap to the oracle", text, "bad", analyses.index(analysis))
     title = f"{best.agent} closes {best.oracle_share:.0%} of the gap to the oracle"
-    return Finding(title, text, "good" if best.oracle_share_lo > 0 else "plain")
+    return Finding(title, text, "good" if best.oracle_share_lo > 0 else "plain", analyses.index(analysis))
 
 
 def _arms(analyses: Sequence[Analysis]) -> Finding | None:
@@ -166,7 +197,8 @@ def _arms(analyses: Sequence[Analysis]) -> Finding | None:
 
 def _replay(analyses: Sequence[Analysis]) -> Finding | None:
     rows = []
-    for analysis, pair, _ in _learners([a for a in analyses if len(a.cell.references["segments"]) == 1]):
+    still = [a for a in analyses if len(a.cell.references["segments"]) == 1 and not a.cell.references["holdout"]]
+    for analysis, pair, _ in _learners(still):
         row, fixed = analysis.summary[pair.agent], analysis.summary[pair.other]
         extra = (row.reward_replayed - row.reward_fresh) - (fixed.reward_replayed - fixed.reward_fresh)
         if not math.isnan(extra):
@@ -181,6 +213,39 @@ def _replay(analyses: Sequence[Analysis]) -> Finding | None:
         f"{row.agent} earned {signed(row.reward_fresh)} a round on fresh queries and {signed(row.reward_replayed)} on "
         f"replayed ones{where(analysis, analyses)}, {signed(extra)} beyond what the best fixed arm shows. Fresh rounds "
         "come first, so part of it is learning that would carry over.",
+        cell=analyses.index(analysis),
+    )
+
+
+def _recall(analyses: Sequence[Analysis]) -> Finding | None:
+    """What a learner's lead at the end of the rounds says of new queries: learned or recalled."""
+    rows = [
+        (analysis, analysis.late_lead(pair.agent), analysis.summary[pair.agent])
+        for analysis, pair, _ in _learners(analyses)
+        if analysis.late_lead(pair.agent) > 0 and not math.isnan(analysis.summary[pair.agent].holdout)
+    ]
+    if not rows:
+        return None
+    lost = [row for row in rows if row[2].holdout < row[1] / 2]
+    if not lost:
+        analysis, _, row = max(rows, key=lambda found: found[2].holdout)
+        return Finding(
+            "What was learned holds on new queries",
+            f"In the hold-out, whose queries no earlier round asked, {row.agent} leads the fixed arm chosen on the "
+            f"other queries by {signed(row.holdout)} {span(row.holdout_qlo, row.holdout_qhi)} a round"
+            f"{where(analysis, analyses)}. Every learner that leads in the last quarter of the rounds keeps at least "
+            "half of that lead there.",
+            "good" if row.holdout_qlo > 0 else "plain",
+            analyses.index(analysis),
+        )
+    analysis, late, row = max(lost, key=lambda found: found[1] - found[2].holdout)
+    return Finding(
+        "Some of the learning is memory",
+        f"In the last quarter of the rounds, where most queries come again, {row.agent} leads the best fixed arm by "
+        f"{signed(late)} a round; in the hold-out, on queries that it was never asked, by {signed(row.holdout)} "
+        f"{span(row.holdout_qlo, row.holdout_qhi)}{where(analysis, analyses)}.",
+        "bad",
+        analyses.index(analysis),
     )
 
 

@@ -4,7 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 document.documentElement.classList.add("js");
 
-const state = { cell: 0, kind: "lead", dimension: "model", chosen: new Set(), touched: false };
+const state = { cell: data.start, kind: "lead", dimension: "model", chosen: new Set(), touched: false };
 const byId = (id) => document.getElementById(id);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -37,8 +37,10 @@ function draw() {
   byId("plane-figure").hidden = !cell.plane;
   if (cell.plane) drawPlane(byId("plane"), cell, paint);
   drawShares(byId("shares"), cell, state.dimension, hue);
-  byId("replay-figure").hidden = !cell.agents.some((a) => a.replayed !== null && a.fresh !== null);
+  byId("replay-figure").hidden = cell.agents.some((a) => a.holdout) || !cell.agents.some((a) => a.replayed !== null && a.fresh !== null);
   if (!byId("replay-figure").hidden) drawReplay(byId("replay"), cell, paint);
+  byId("holdout-figure").hidden = !cell.agents.some((a) => a.holdout && a.late !== null && a.role === "learner");
+  if (!byId("holdout-figure").hidden) drawHoldout(byId("holdout"), cell, paint);
   byId("forest-figure").hidden = !cell.agents.some((a) => a.versus);
 }
 
@@ -94,7 +96,7 @@ function nearest(part, name) {
 }
 
 all("#picker button").forEach((b) => b.addEventListener("click", () => choose(nearest(Number(b.dataset.part), b.dataset.name))));
-all(".heat button").forEach((b) => b.addEventListener("click", () => {
+all("[data-cell].go, .heat button").forEach((b) => b.addEventListener("click", () => {
   choose(Number(b.dataset.cell));
   byId("picker").scrollIntoView({ block: "start" });
 }));
@@ -139,4 +141,47 @@ new ResizeObserver(() => {
   width = document.body.clientWidth;
   requestAnimationFrame(draw);
 }).observe(document.body);
-choose(0);
+
+// Every table as CSV, every figure as SVG: what the page shows, in a file.
+function save(name, type, text) {
+  const link = document.createElement("a"), address = URL.createObjectURL(new Blob([text], { type }));
+  link.setAttribute("href", address);
+  link.download = `${data.name}-${name}`.replace(/[^A-Za-z0-9._=+-]+/g, "-");
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+function csv(table) {
+  const text = (cell) => cell.textContent.trim().replaceAll("−", "-").replace(/\s+/g, " ");
+  const quoted = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const cells = (row) => [...row.cells].flatMap((cell) => [text(cell), ...Array(cell.colSpan - 1).fill("")]);
+  return [...table.rows].map((row) => cells(row).map(quoted).join(",")).join("\n") + "\n";
+}
+
+// A copy that stands alone: styles that the page gives by class or variable are written into it.
+function standalone(svg) {
+  const copy = svg.cloneNode(true), nodes = [svg, ...svg.querySelectorAll("*")], copies = [copy, ...copy.querySelectorAll("*")];
+  nodes.forEach((node, i) => {
+    const style = getComputedStyle(node);
+    for (const name of ["fill", "stroke", "font-size", "font-weight", "font-family", "visibility"]) copies[i].style.setProperty(name, style.getPropertyValue(name));
+    copies[i].removeAttribute("class");
+    copies[i].removeAttribute("data-tip");
+  });
+  copy.setAttribute("xmlns", SVG);
+  copy.style.background = getComputedStyle(document.body).getPropertyValue("--card");
+  return new XMLSerializer().serializeToString(copy);
+}
+
+all("table[data-file]").forEach((table) => {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "export", textContent: "CSV", title: "save this table" });
+  button.addEventListener("click", () => save(`${table.dataset.file}.csv`, "text/csv", csv(table)));
+  table.closest(".scroll").previousElementSibling.append(button);
+});
+all("figure[data-file]").forEach((figure) => {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "export", textContent: "SVG", title: "save this figure" });
+  button.addEventListener("click", () => save(`${figure.dataset.file}-${data.cells[state.cell].key.join("-")}.svg`, "image/svg+xml", standalone(figure.querySelector("svg[role=img]"))));
+  figure.firstElementChild.append(button);
+});
+choose(data.start);

@@ -189,7 +189,7 @@ def test_upper_hull_is_the_best_of_all_coin_tosses(given_points):
 def test_a_phase_is_described_in_words():
     phase = Phase(Reward(cost=2.0), price={"large": 0.1}, keep={"small": 0.5}, load=3.0, without=frozenset({1, 2}))
     assert describe(phase) == (
-        "weights: quality 1, cost 2; price of large ×0.1; small keeps 50% of its successes; latency ×3; "
+        "weights: quality 1, cost 2 per US dollar; price of large ×0.1; small keeps 50% of its successes; latency ×3; "
         "2 arms not on offer"
     )
 

@@ -82,7 +82,11 @@ def test_simulated_worlds_are_labelled_wherever_they_show(report, tiny_cell, tin
 
 def test_the_numbers_behind_the_figures(report, analyses):
     data = embedded(report.read_text())
-    assert data == json.loads(json.dumps(payload(analyses), allow_nan=False))
+    assert {k: v for k, v in data.items() if k not in ("name", "start")} == json.loads(
+        json.dumps(payload(analyses), allow_nan=False)
+    )
+    assert data["name"] == "a-run"
+    assert data["start"] == findings(analyses)[0].cell
     assert [agent["name"] for agent in data["agents"]] == list(analyses[0].cell.agents)
     for cell, analysis in zip(data["cells"], analyses, strict=True):
         assert cell["key"] == list(analysis.key)
@@ -133,7 +137,7 @@ def test_tidy_is_plain_and_short():
 
 def test_findings_when_a_learner_wins(analyses):
     found = told(analyses)
-    verdict = next(f for title, f in found.items() if "beat the best fixed arm" in title)
+    verdict = next(f for title, f in found.items() if re.search("beat|led", title) and "best fixed arm" in title)
     assert not verdict.title.startswith("No learner")
     wins = [(a, r) for a in analyses for r in a.versus_best_fixed().values() if r.p_holm < 0.05 and r.difference > 0]
     wins = [(a, r) for a, r in wins if r.agent not in ("random", "oracle")]
@@ -143,6 +147,71 @@ def test_findings_when_a_learner_wins(analyses):
     assert "The context shows no signal" in found
     share = max(a.honesty["learner"].oracle_share for a in analyses)
     assert f"learner closes {share:.0%} of the gap to the oracle" in found
+
+
+def test_the_first_card_counts_by_the_stricter_interval(analyses):
+    def with_queries(low):
+        changed = []
+        for analysis in analyses:
+            rows = [row._replace(difference_qlo=low, difference_qhi=0.5, p_holm=0.01) for row in analysis.paired]
+            changed.append(replace(analysis, paired=rows))
+        return findings(changed)[0]
+
+    assert with_queries(0.01).title == "learner beat the best fixed arm in 2 of 2 comparisons"
+    assert with_queries(0.01).tone == "good"
+    doubtful = with_queries(-0.01)
+    assert doubtful.title.endswith("but not beyond doubt")
+    assert "includes zero" in doubtful.text
+    assert doubtful.tone == "plain"
+
+
+def held_out(analyses, lead, low):
+    return [
+        replace(
+            analysis,
+            summary={
+                name: row._replace(
+                    holdout=lead, holdout_lo=low, holdout_hi=lead + 0.1, holdout_qlo=low, holdout_qhi=0.5
+                )
+                for name, row in analysis.summary.items()
+            },
+        )
+        for analysis in analyses
+    ]
+
+
+def test_cards_say_which_leads_hold_on_new_queries(analyses):
+    kept, lost = findings(held_out(analyses, 0.3, 0.2)), findings(held_out(analyses, 0.001, -0.1))
+    assert re.search(r"hold-out\) (the lead holds|\d of these (\d) leads hold)", kept[0].text)
+    assert kept[1].title == "What was learned holds on new queries"
+    assert lost[1].title == "Some of the learning is memory"
+    assert "0 of these" in lost[0].text
+
+
+def test_cards_link_to_the_comparison_they_speak_of_and_the_page_opens_there(report, analyses):
+    text = report.read_text()
+    cells = [finding.cell for finding in findings(analyses) if finding.cell is not None]
+    assert [int(n) for n in re.findall(r'class="go needs-js" data-cell="(\d+)"', text)] == cells
+    assert embedded(text)["start"] == cells[0]
+
+
+def test_leads_by_family_are_those_of_the_rounds(analyses):
+    for analysis in analyses:
+        fixed, place = analysis.cell.agents["best_fixed"], np.array(analysis.cell.references["families"]["query"])
+        for agent, leads in analysis.by_family().items():
+            runs = analysis.cell.agents[agent]
+            for family, lead in enumerate(leads):
+                mine = place == family
+                total = (runs.query_reward - fixed.query_reward)[:, mine].sum(dtype=np.float64)
+                assert lead == pytest.approx(total / fixed.query_count[:, mine].sum())
+
+
+def test_every_table_and_figure_can_be_saved(report):
+    text = report.read_text()
+    tables = re.findall(r"<table[^>]*>", text)
+    assert all("data-file=" in table for table in tables)
+    assert {"comparisons", "ranked-0", "families-1"} <= set(re.findall(r'data-file="([^"]+)"', text))
+    assert all("data-file=" in figure for figure in re.findall(r"<figure[^>]*>", text))
 
 
 def test_findings_when_nobody_wins(tiny_cell):
