@@ -187,7 +187,7 @@ class LiveRun:
                 "preference": list(self.env.reward.preference),
                 "reward": float(np.float32(reward)),
                 **{name: float(np.float32(info[name])) for name in self.env.channels},
-                **{name: info[name] for name in ("answer", "failed", "error", "unknown")},
+                **{name: info[name] for name in ("answer", "failed", "error", "note", "unknown")},
             }
             self._log.write(row)
             self._learn(row)

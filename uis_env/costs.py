@@ -17,14 +17,26 @@ INTENSITY = 156.0
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per million tokens. `cached` is the price of prompt tokens read from a cache."""
+    """US dollars per million tokens.
+
+    Attributes:
+        input, output: prompt tokens read afresh, generated tokens.
+        cached: prompt tokens read from a cache.
+        written: prompt tokens written to a cache; None where that costs what `input` costs.
+    """
 
     input: float
     output: float
     cached: float
+    written: float | None = None
+
+    @property
+    def write(self) -> float:
+        """Of prompt tokens written to a cache."""
+        return self.input if self.written is None else self.written
 
     def __post_init__(self) -> None:
-        for name in ("input", "output", "cached"):
+        for name in ("input", "output", "cached", "write"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"price of {name} tokens is {value}, expected a number >= 0 (USD per million tokens)")
@@ -94,8 +106,11 @@ def parse_model_card(name: str, entry: Mapping[str, Any], where: str) -> ModelCa
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ValueError(f"{where}.{key}: {value!r}, expected a number > 0")
     if price is not None:
-        if not isinstance(price, Mapping) or set(price) != {"input", "output", "cached"}:
-            raise ValueError(f"{where}.price: expected exactly input, output and cached (USD per million tokens)")
+        if not isinstance(price, Mapping) or set(price) - {"written"} != {"input", "output", "cached"}:
+            raise ValueError(
+                f"{where}.price: expected exactly input, output and cached (USD per million tokens), and written "
+                "where writing to a cache has a price of its own"
+            )
         for key, value in price.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{where}.price.{key}: {value!r}, expected a number")
@@ -106,16 +121,19 @@ def parse_model_card(name: str, entry: Mapping[str, Any], where: str) -> ModelCa
     return ModelCard(name=name, price=price, **fields)
 
 
-def dollars(price: Price, uncached: ArrayLike, cached: ArrayLike, output: ArrayLike) -> NDArray[np.float64]:
+def dollars(
+    price: Price, uncached: ArrayLike, cached: ArrayLike, output: ArrayLike, written: ArrayLike = 0.0
+) -> NDArray[np.float64]:
     """US dollars of calls with the given token counts (any shapes that broadcast).
 
-    `uncached` and `cached` prompt tokens are disjoint; reasoning tokens are part of `output`. NaN in, NaN out: missing
-    usage never becomes a price of zero.
+    `uncached`, `cached` and `written` prompt tokens are disjoint; reasoning tokens are part of `output`. NaN in, NaN
+    out: missing usage never becomes a price of zero.
     """
     total = (
         np.asarray(uncached, np.float64) * price.input
         + np.asarray(cached, np.float64) * price.cached
         + np.asarray(output, np.float64) * price.output
+        + np.asarray(written, np.float64) * price.write
     )
     return np.asarray(total / 1e6)
 

@@ -49,8 +49,8 @@ class Served:
     id: str
     path: str
     fault: str | None
-    tokens: tuple[int, int, int, int]
-    told: tuple[float, float, float, float]
+    tokens: tuple[int, int, int, int, int]
+    told: tuple[float, float, float, float, float]
 
 
 @dataclass
@@ -151,10 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
         choices = [_choice(body, i, rng, owner.skill) for i in range(asked)] if chat else []
         reasoning = sum(2 for _ in choices) if fault == "reasoning in total" else 0
         lengths = [len(choice["logprobs"]["content"]) for choice in choices]
-        tokens = (prompt - cached, cached, sum(lengths) + reasoning, reasoning)
+        tokens = (prompt - cached, cached, sum(lengths) + reasoning, reasoning, 0)
         refusal = fault is not None and (fault[:3] in ("429", "503", "401") or fault == "n over limit")
         if refusal:
-            tokens = (0, 0, 0, 0)
+            tokens = (0, 0, 0, 0, 0)
         usage: dict[str, Any] = {
             "prompt_tokens": prompt,
             "completion_tokens": sum(lengths),
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         told: tuple[float, ...] = tokens
         if fault in UNTOLD or fault == "error body":
-            told = (NAN, NAN, NAN, NAN)
+            told = (NAN,) * 5
         counted = body.get("logprobs") and chat and all(choice["logprobs"]["content"] for choice in choices)
         if fault in ("no usage", "negative usage", "text usage", "zero usage"):
             usage = {
@@ -174,15 +174,15 @@ class _Handler(BaseHTTPRequestHandler):
             }[fault]
             silent = fault == "zero usage" and not any(choice["message"]["content"] for choice in choices)
             output = sum(lengths) if counted else 0 if silent else NAN
-            told = (NAN, NAN, output, 0 if output == output else NAN)
+            told = (NAN, NAN, output, 0 if output == output else NAN, NAN)
             if not chat:
-                told = (NAN, NAN, 0, 0) if fault == "zero usage" else (NAN, NAN, NAN, NAN)
+                told = (NAN, NAN, 0, 0, NAN) if fault == "zero usage" else (NAN,) * 5
         elif fault == "first choice usage":
             usage["completion_tokens"] = lengths[0]
             usage["total_tokens"] = prompt + lengths[0]
         elif fault == "cached beyond prompt":
             usage["prompt_tokens_details"] = {"cached_tokens": prompt + 1}
-            told = (NAN, NAN, *tokens[2:])
+            told = (NAN, NAN, *tokens[2:4], NAN)
         if fault == "empty":
             choices = []
         elif fault == "fewer":
@@ -298,6 +298,6 @@ def agree(server: FaultyServer, calls: Sequence[Call], card: ModelCard) -> None:
             assert call.error == "timeout", call  # on a busy machine: given up before the server read it
             continue
         record = served[call.id]
-        told = (math.nan,) * 4 if call.error == "timeout" else record.told
+        told = (math.nan,) * 5 if call.error == "timeout" else record.told
         assert [str(float(count)) for count in call.tokens] == [str(float(count)) for count in told], (call, record)
         assert price_of(card, call.charged()) >= price_of(card, Tokens(*record.tokens)), (call, record)

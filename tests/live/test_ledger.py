@@ -25,7 +25,7 @@ def test_totals_and_dollars_add_up() -> None:
     ledger = Ledger([call("a"), second, call("c", tokens=NOTHING, error="x")])
     totals = ledger.totals()
     assert totals[:4] == (3, 1, 1, 0)
-    assert totals[4:] == (110, 2, 12, 1)
+    assert totals[4:] == (110, 2, 12, 1, 0)
     assert ledger.dollars(CARDS) == pytest.approx((110 * 1.0 + 2 * 0.5 + 12 * 4.0) / 1e6, rel=1e-15)
 
 
@@ -87,5 +87,5 @@ def test_a_model_without_price_or_shape_is_named() -> None:
 
 def test_json_has_null_for_unknown_counts() -> None:
     row = json.loads(json.dumps(call("a", tokens=Tokens(math.nan, math.nan, 5, 0), error="x").to_json()))
-    assert row["tokens"] == {"uncached": None, "cached": None, "output": 5, "reasoning": 0}
+    assert row["tokens"] == {"uncached": None, "cached": None, "output": 5, "reasoning": 0, "written": 0.0}
     assert row["error"] == "x"

@@ -122,7 +122,7 @@ def test_info_is_that_of_the_recorded_worlds(env: LiveEnv) -> None:
     recorded.reset(seed=0)
     env.reset(seed=0)
     there, here = recorded.step(0)[4], env.step(0)[4]
-    assert here.keys() - there.keys() == {"answer", "failed", "error", "unknown"}
+    assert here.keys() - there.keys() == {"answer", "failed", "error", "note", "unknown"}
     assert there.keys() - here.keys() == {"regret"}
     assert here["action_mask"].dtype == there["action_mask"].dtype == np.int8
 

@@ -22,7 +22,9 @@ def chat(*texts: str, usage: Any = None, logprobs: bool = False, **extra: Any) -
 
 
 def same(tokens: Tokens, *expected: float) -> bool:
-    return all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(tokens, expected, strict=True))
+    """Whether the classes are as expected; where the fifth is not named, nothing was written to a cache."""
+    filled = (*expected, math.nan if math.isnan(expected[0]) else 0.0)[:5]
+    return all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(tokens, filled, strict=True))
 
 
 def usage(prompt: Any, output: Any, total: Any = None, cached: Any = None, reasoning: Any = None) -> dict[str, Any]:
@@ -46,11 +48,11 @@ def usage(prompt: Any, output: Any, total: Any = None, cached: Any = None, reaso
         (usage(10, 4, cached=11), (math.nan, math.nan, 4, 0)),
         (usage(10, 4, cached="6"), (math.nan, math.nan, 4, 0)),
         (usage(10, 4, reasoning=5), (10, 0, 4, math.nan)),
-        (usage(-1, -2), (math.nan,) * 4),
-        (usage("10", True), (math.nan,) * 4),
-        (usage(0, 0), (math.nan,) * 4),
-        (None, (math.nan,) * 4),
-        ("free of charge", (math.nan,) * 4),
+        (usage(-1, -2), (math.nan,) * 5),
+        (usage("10", True), (math.nan,) * 5),
+        (usage(0, 0), (math.nan,) * 5),
+        (None, (math.nan,) * 5),
+        ("free of charge", (math.nan,) * 5),
     ],
 )
 def test_usage_becomes_token_classes_or_nan(given_usage: Any, expected: tuple[float, ...]) -> None:
@@ -105,12 +107,122 @@ def test_a_reward_model_generates_nothing() -> None:
     assert same(read_object('{"data": 1}').tokens, *UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("message", "text", "flag"),
+    [
+        ({"content": [{"type": "thinking", "thinking": "5"}, {"type": "text", "text": "3"}]}, "3", ""),
+        ({"content": [{"type": "text", "text": "Answer: "}, {"type": "output_text", "text": "3"}]}, "Answer: 3", ""),
+        ({"content": ["3", 4, None, {"type": "image"}]}, "3", ""),
+        ({"content": None, "reasoning_content": "5 is right"}, "", "reasoning only"),
+        ({"content": "", "reasoning": "5 is right"}, "", "reasoning only"),
+        ({"content": None, "refusal": "I cannot  help"}, "", "refusal: I cannot help"),
+        ({"content": None, "tool_calls": [{"id": "1"}]}, "", "tool call"),
+        ({"content": "3", "tool_calls": [{"id": "1"}]}, "3", ""),
+        ({"content": "3", "reasoning_content": "5"}, "3", ""),
+        ({"content": ""}, "", ""),
+        ({}, "", ""),
+        (3, "", ""),
+    ],
+)
+def test_answers_are_told_from_what_is_none(message: Any, text: str, flag: str) -> None:
+    (sample,) = read_chat(json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})).samples
+    assert (sample.text, sample.flag) == (text, flag)
+
+
+def test_a_content_filter_is_flagged() -> None:
+    reply = read_chat('{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}')
+    assert reply.samples[0].flag == "content filter"
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "samples"),
+    [
+        ({"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "boom"}}]}, "http 502", 0),
+        ({"choices": [{"finish_reason": "error", "message": {"content": ""}}]}, "error body", 0),
+        ({"choices": [{"error": "boom"}, {"message": {"content": "3"}, "finish_reason": "stop"}]}, None, 1),
+        ({"error": {"code": 429, "message": "slow down"}}, "http 429", 0),
+        ({"error": {"code": "429", "message": "slow down"}}, "error body", 0),
+        ({"error": "boom", "choices": []}, "error body", 0),
+    ],
+)
+def test_a_failure_inside_a_200_is_a_failure(body: dict[str, Any], error: str | None, samples: int) -> None:
+    reply = read_chat(json.dumps(body))
+    assert (reply.error, len(reply.samples)) == (error, samples)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            '{"error": {"message": "Only the default (1) value is supported"}}',
+            "Only the default (1) value is supported",
+        ),
+        ('{"error": "model not found"}', "model not found"),
+        ('{"detail": "Not authenticated"}', "Not authenticated"),
+        (
+            '{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted", "type": "x"}]}',
+            "body.seed: Extra inputs are not permitted",
+        ),
+        (
+            '{"object": "error", "message": {"detail": [{"loc": ["body", "seed"], "msg": "no"}]}, "code": 422}',
+            "body.seed: no",
+        ),
+        ('{"object": "error", "message": "The model `x` does not exist", "code": 404}', "The model `x` does not exist"),
+        ('[{"error": {"code": 400, "message": "API key not valid", "status": "INVALID"}}]', "API key not valid"),
+        ('{"message": "Forbidden"}', "Forbidden"),
+        ('{"title": "Not Found", "status": 404}', "Not Found"),
+        ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
+        ("unavailable", "unavailable"),
+        ("", ""),
+        ('{"error": {"message": "\\ud83d"}}', "?"),
+    ],
+)
+def test_what_the_server_says_is_found(text: str, reason: str) -> None:
+    assert read_refusal(400, text).detail == reason
+
+
+def test_the_answering_model_and_its_bill_are_kept() -> None:
+    reply = read_chat(chat("3", usage=usage(5, 1) | {"cost": 0.25}, model="other"))
+    assert (reply.served, reply.cost) == ("other", 0.25)
+
+
+@pytest.mark.parametrize("value", [None, math.inf, -math.inf, math.nan, 1.7e308, 10**400, -1e308, 0.5, "x", True])
+def test_a_log_probability_that_cannot_be_leaves_the_tokens_known(value: Any) -> None:
+    content = [{"logprob": -0.5}, {"logprob": value}]
+    body = {"choices": [{"message": {"content": "a b"}, "logprobs": {"content": content}}], "usage": usage(5, 2)}
+    (sample,) = read_chat(json.dumps(body)).samples
+    assert sample.tokens == 2
+    assert math.isnan(sample.mean_logprob)
+
+
+def test_a_rounding_error_of_a_sure_token_is_zero() -> None:
+    body = {"choices": [{"message": {"content": "a"}, "logprobs": {"content": [{"logprob": 1e-4}]}}]}
+    assert read_chat(json.dumps(body)).samples[0].mean_logprob == 0.0
+
+
+@pytest.mark.parametrize("digits", [18, 400, 5000])
+def test_long_numbers_are_no_counts_and_leave_the_answer(digits: int) -> None:
+    text = chat("3", usage=usage(5, 1)).replace('"prompt_tokens": 5', f'"prompt_tokens": {"9" * digits}')
+    reply = read_chat(text)
+    assert reply.samples[0].text == "3"
+    assert math.isnan(reply.tokens.uncached)
+
+
+def test_half_an_emoji_is_replaced() -> None:
+    text = '{"choices": [{"message": {"content": "3 \\ud83d"}, "finish_reason": "\\ud83d"}], "model": "\\ud83d"}'
+    reply = read_chat(text)
+    assert (reply.samples[0].text, reply.samples[0].finish, reply.served) == ("3 ?", "?", "?")
+
+
 KEYS = (
     *("choices", "usage", "message", "content", "logprobs", "logprob", "index", "error", "prompt_tokens"),
     *("completion_tokens", "total_tokens", "prompt_tokens_details", "cached_tokens", "finish_reason", "text"),
+    *("detail", "loc", "msg", "code", "type", "model", "refusal", "reasoning_content", "cost", "tool_calls"),
 )
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 1.7e308, 10**30])
+TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | NUMBERS | TEXT,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -121,10 +233,19 @@ JSON = st.recursive(
     ),
     max_leaves=20,
 )
+CHAT = st.fixed_dictionaries(
+    {"choices": st.lists(st.dictionaries(st.sampled_from(KEYS), JSON), max_size=3)},
+    optional={"usage": st.dictionaries(st.sampled_from(KEYS), JSON), "error": JSON, "model": JSON},
+)
 
 
-@given(JSON)
+@given(JSON | CHAT)
 def test_no_json_breaks_the_reader(data: Any) -> None:
     text = json.dumps(data)
     for reply in (read_chat(text), read_object(text), read_refusal(500, text)):
-        assert all(math.isnan(count) or count >= 0 for count in reply.tokens)
+        assert all(math.isnan(count) or 0 <= count < 1e15 for count in reply.tokens)
+        assert math.isnan(reply.cost) or 0 <= reply.cost < math.inf
+        for sample in reply.samples:
+            assert math.isnan(sample.mean_logprob) or -math.inf < sample.mean_logprob <= 0
+            json.dumps([sample.text, sample.finish, sample.flag], ensure_ascii=False).encode()
+        json.dumps([reply.detail, reply.served], ensure_ascii=False).encode()

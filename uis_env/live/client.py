@@ -195,7 +195,11 @@ class Client:
     ) -> Batch:
         """One request with its retries, each attempt a Call; `asked` samples of together at most `output` tokens."""
         endpoint = model.endpoint
-        most = Tokens(len(json.dumps(body, ensure_ascii=False).encode()) + model.overhead, 0, output, 0)
+        longest = len(json.dumps(body, ensure_ascii=False).encode()) + model.overhead
+        price = model.card.price
+        most = Tokens(longest, 0, output, 0)
+        if price is not None and price.write > price.input:
+            most = Tokens(0, 0, output, 0, longest)
         worst = 0.0 if model.card.price is None else price_of(model.card, most)
         read = read_object if purpose == "score" else read_chat
         wait = 0.0
@@ -226,6 +230,8 @@ class Client:
                         attempt=attempt,
                         error=reply.error,
                         detail=reply.detail,
+                        served=reply.served,
+                        cost=reply.cost,
                     )
                     dollars = 0.0 if model.card.price is None else price_of(model.card, record.charged())
                     ledger.add(record)

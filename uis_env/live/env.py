@@ -34,9 +34,9 @@ class LiveEnv(gym.Env[Any, Any]):
 
     Observation, action, mask and info are those of the recorded worlds, save that there is no `regret` (nobody knows
     what the other arms would have returned). `info` adds `answer`, `failed` (whether the arm returned nothing),
-    `error`, and `unknown` (calls whose usage is not known). An arm that fails is an outcome: quality 0, its cost
-    charged, at the reserved worst case where its usage is unknown. `truncated` is True when the dollar limit stopped
-    the arm: the episode cannot go on.
+    `error`, `note` (why the answer could not be graded), and `unknown` (calls whose usage is not known). An arm that
+    fails is an outcome: quality 0, its cost charged, at the reserved worst case where its usage is unknown. `truncated`
+    is True when the dollar limit stopped the arm: the episode cannot go on.
 
     Args:
         config: a LiveConfig, or the path of one.
@@ -151,6 +151,7 @@ class LiveEnv(gym.Env[Any, Any]):
             "answer": outcome.answer.answer,
             "failed": outcome.answer.error is not None,
             "error": outcome.answer.error,
+            "note": outcome.note,
             "unknown": outcome.unknown,
         }
         truncated = self.client.budget.exhausted

@@ -32,7 +32,9 @@ class Appender:
         Raises:
             WriteError: naming the file, if it cannot be written.
         """
-        data = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
+        data = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode(
+            "utf-8", "replace"
+        )
         try:
             while data:
                 data = data[os.write(self._file, data) :]

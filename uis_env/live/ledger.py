@@ -18,7 +18,8 @@ class Tokens(NamedTuple):
     """The token classes of a call; NaN where the reply did not say.
 
     Attributes:
-        uncached, cached: prompt tokens, disjoint. A reply without cache details counts as wholly uncached.
+        uncached, cached, written: prompt tokens, disjoint: read afresh, read from a cache, and written to one. A reply
+            without cache details counts as wholly uncached.
         output: generated tokens of all samples, reasoning included.
         reasoning: the part of `output` that the reader never sees.
     """
@@ -27,6 +28,12 @@ class Tokens(NamedTuple):
     cached: float
     output: float
     reasoning: float
+    written: float = 0.0
+
+    @property
+    def prompt(self) -> float:
+        """All prompt tokens."""
+        return self.uncached + self.cached + self.written
 
     @property
     def known(self) -> bool:
@@ -34,7 +41,7 @@ class Tokens(NamedTuple):
         return not any(math.isnan(count) for count in self)
 
 
-UNKNOWN = Tokens(math.nan, math.nan, math.nan, math.nan)
+UNKNOWN = Tokens(math.nan, math.nan, math.nan, math.nan, math.nan)
 NOTHING = Tokens(0, 0, 0, 0)
 
 
@@ -56,6 +63,8 @@ class Call:
         attempt: 0, or which retry.
         error: None, or what went wrong: "http 429", "timeout", "connection", "invalid body", "empty", ...
         detail: what the server said about it.
+        served: the model that the server says answered; "" if it says nothing.
+        cost: US dollars by the provider's own account; NaN if it says nothing.
     """
 
     id: str
@@ -71,6 +80,8 @@ class Call:
     attempt: int = 0
     error: str | None = None
     detail: str = ""
+    served: str = ""
+    cost: float = math.nan
 
     def charged(self) -> Tokens:
         """`tokens`, with the worst case in the place of every class that is not known."""
@@ -81,7 +92,8 @@ class Call:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; unknown counts are null."""
         plain = {name: None if math.isnan(count) else count for name, count in self.tokens._asdict().items()}
-        return {**vars(self), "tokens": plain, "most": self.most._asdict(), "after": list(self.after)}
+        cost = None if math.isnan(self.cost) else self.cost
+        return {**vars(self), "tokens": plain, "most": self.most._asdict(), "after": list(self.after), "cost": cost}
 
 
 class Totals(NamedTuple):
@@ -95,6 +107,7 @@ class Totals(NamedTuple):
     cached: float
     output: float
     reasoning: float
+    written: float
 
 
 @dataclass
@@ -119,6 +132,7 @@ class Ledger:
             cached=math.fsum(t.cached for t in tokens),
             output=math.fsum(t.output for t in tokens),
             reasoning=math.fsum(t.reasoning for t in tokens),
+            written=math.fsum(t.written for t in tokens),
         )
 
     def dollars(self, cards: Mapping[str, ModelCard], charged: bool = False) -> float:
@@ -167,7 +181,7 @@ def price_of(card: ModelCard, tokens: Tokens) -> float:
     """
     if card.price is None:
         raise ValueError(f"model {card.name!r} has no price")
-    return float(dollars(card.price, tokens.uncached, tokens.cached, tokens.output))
+    return float(dollars(card.price, tokens.uncached, tokens.cached, tokens.output, tokens.written))
 
 
 def shaped(card: ModelCard) -> bool:
@@ -180,5 +194,5 @@ def _eflops(card: ModelCard, call: Call, tokens: Tokens, intensity: float) -> fl
     if sum(call.lengths) != tokens.output:
         lengths = [tokens.output / call.asked] * call.asked
     squares, longest = sum(length * length for length in lengths), max(lengths, default=0)
-    compute, memory = compute_and_memory(card, tokens.uncached + tokens.cached, tokens.output, squares, longest)
-    return float(weigh(compute + prefill(card, tokens.uncached), memory, intensity))
+    compute, memory = compute_and_memory(card, tokens.prompt, tokens.output, squares, longest)
+    return float(weigh(compute + prefill(card, tokens.prompt - tokens.cached), memory, intensity))

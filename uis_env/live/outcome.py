@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from uis_env.live import judge
 from uis_env.live.ledger import Ledger, shaped
 from uis_env.live.strategies import METHODS, Answer, Ask
 
@@ -20,6 +21,7 @@ class LiveOutcome(NamedTuple):
         tokens: output tokens of every call.
         latency: seconds on the critical path.
         unknown: calls whose usage is not known.
+        note: why the answer could not be graded; "" if all is well.
         ledger: every call.
     """
 
@@ -30,27 +32,25 @@ class LiveOutcome(NamedTuple):
     tokens: float
     latency: float
     unknown: int
+    note: str
     ledger: Ledger
 
 
 async def play(ask: Ask, method: str, budget: tuple[int, ...]) -> LiveOutcome:
-    """Answers `ask.query` by a method with a budget.
-
-    Raises:
-        ValueError: if a callback of the user's returns something out of range; nothing that an endpoint does raises.
-    """
+    """Answers `ask.query` by a method with a budget. Nothing that an endpoint, a model or a verifier does raises."""
     answer = await METHODS[method].run(ask, *budget)
-    quality = 0.0 if answer.error else ask.query.verifier.grade(answer.answer, ask.query.answer)
+    verdict = judge.Verdict("", 0.0) if answer.error else judge.grade(ask.query, answer.answer)
     ledger, cards = ask.ledger, ask.client.pool.cards
     used = [cards[call.model] for call in ledger.calls]
     totals = ledger.totals(charged=True)
     return LiveOutcome(
         answer=answer,
-        quality=quality,
+        quality=verdict.quality,
         dollars=ledger.dollars(cards, charged=True) if all(card.price for card in used) else math.nan,
         eflops=ledger.eflops(cards, charged=True) if all(map(shaped, used)) else math.nan,
         tokens=totals.output,
         latency=ledger.latency(),
         unknown=totals.unknown,
+        note=verdict.note,
         ledger=ledger,
     )

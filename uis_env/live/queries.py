@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uis_env.live.reply import clean
 from uis_env.live.table import Table
 from uis_env.live.verifiers import Verifier, make_verifier, reasoning_gym
 
@@ -89,9 +90,9 @@ def read_queries(path: Path, verifier: Any = "exact") -> list[Query]:
             raise ValueError(f"{where}: not JSON: {error}") from None
         spec = row.take("verifier", object, verifier)
         query = Query(
-            query_id=row.take("query_id" if "query_id" in row else "id", str),
-            question=row.take("question", str),
-            answer=row.take("answer", str),
+            query_id=clean(row.take("query_id" if "query_id" in row else "id", str)),
+            question=clean(row.take("question", str)),
+            answer=clean(row.take("answer", str)),
             verifier=make_verifier(spec if isinstance(spec, str) else Table(spec, f"{where}.verifier")),
             family=row.take("family", str, "all"),
             level=row.take("level", str, "all"),

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uis_env.live import judge
 from uis_env.live.client import OUT_OF_BUDGET, Batch, Client
 from uis_env.live.config import LiveConfig
 from uis_env.live.journal import Appender, CallJournal, read_rows
@@ -213,15 +214,14 @@ async def _record_unit(
     times = first.data.get("timings")
     times = times if isinstance(times, dict) else {}
     shared = {
-        "prompt_tokens": _known(first.tokens.uncached + first.tokens.cached),
+        "prompt_tokens": _known(first.tokens.prompt),
         "cached_tokens": _known(first.tokens.cached),
         "request_seconds": round(ask.ledger.latency(), 4),
         "seed": ask.seed_of("record"),
-    } | {name: times.get(name) for name in _TIMES}
+    } | {name: _time(times.get(name)) for name in _TIMES}
     rows = []
     for i, sample in enumerate(batch.samples):
-        answer = ask.extract(sample.text)
-        quality = unit.query.verifier.grade(answer, unit.query.answer)
+        verdict = judge.judge(unit.query, sample)
         rows.append(
             {
                 "query_id": unit.query.query_id,
@@ -229,9 +229,10 @@ async def _record_unit(
                 "prompt": unit.style,
                 "sample": i,
                 "text": sample.text,
-                "extracted": answer,
-                "correct": int(quality >= 1),
-                "score": quality,
+                "extracted": verdict.answer,
+                "correct": int(verdict.quality >= 1),
+                "quality": verdict.quality,
+                "note": verdict.note,
                 "finish": sample.finish,
                 "completion_tokens": _known(sample.tokens),
                 "mean_logprob": _known(sample.mean_logprob),
@@ -240,6 +241,12 @@ async def _record_unit(
             | shared
         )
     return rows, None, tokens
+
+
+def _time(value: Any) -> float | None:
+    """A duration or count that a server told; None for what cannot be one."""
+    told = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12
+    return value if told else None
 
 
 def _known(value: float) -> float | int | None:

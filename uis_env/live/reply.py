@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from uis_env.live.ledger import NOTHING, UNKNOWN, Tokens
+from uis_env.live.usage import find_usage, natural, read_cost, read_usage
+
+DETAIL = 200
+"""Characters that are kept of what a server says about an error."""
+_SURE = 0.01  # a log-probability this far above zero is a rounding error of a sure token
+_ABSURD = -1e5
+_DIGITS = 18
+_REASONS = ("error", "errors", "message", "Message", "msg", "detail", "details", "error_description", "title", "reason")
+_FAILED = ("error", "failed")
+_TAGS = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True)
@@ -16,11 +27,12 @@ class Sample:
     """One generated answer.
 
     Attributes:
-        text: what the model wrote.
+        text: the answer, without what the model wrote as reasoning; can be encoded as UTF-8; "" where it gave none.
         finish: why it stopped: "stop", "length", ...
         tokens: generated tokens of this sample; NaN where the reply does not tell them apart.
-        sum_logprob: of the generated tokens; NaN without log-probabilities.
+        sum_logprob: of the generated tokens; NaN without log-probabilities that can be.
         mean_logprob: the same per token.
+        flag: why there is no answer ("refusal: ...", "tool call", "content filter", "reasoning only"), or "".
     """
 
     text: str
@@ -28,6 +40,7 @@ class Sample:
     tokens: float
     sum_logprob: float
     mean_logprob: float
+    flag: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Reply:
         tokens: from the usage and the log-probabilities.
         error: None, or why there is nothing to use.
         detail: what the server said about it, cut short.
+        served: the model that the server says answered; "" if it says nothing.
+        cost: US dollars by the provider's own account; NaN if it says nothing.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +62,8 @@ class Reply:
     tokens: Tokens = UNKNOWN
     error: str | None = None
     detail: str = ""
+    served: str = ""
+    cost: float = math.nan
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -59,114 +76,162 @@ def read_chat(text: str) -> Reply:
     """A chat completion. Whatever is wrong becomes `error`; usage that came along is kept."""
     data, error = _object(text)
     if error:
-        return Reply(tokens=read_usage(data.get("usage"), ()), error=error, detail=_detail_of(data))
+        return _failed(data, error)
     choices = data.get("choices")
     entries = [entry for entry in choices if isinstance(entry, dict)] if isinstance(choices, list) else []
-    entries.sort(key=lambda entry: entry["index"] if _natural(entry.get("index")) is not None else len(entries))
-    samples = tuple(_sample(entry) for entry in entries)
-    tokens = read_usage(data.get("usage"), samples)
-    if len(samples) == 1 and not math.isnan(tokens.output):
+    entries.sort(key=lambda entry: entry["index"] if natural(entry.get("index")) is not None else len(entries))
+    broken = [entry for entry in entries if _broken(entry)]
+    samples = tuple(_sample(entry) for entry in entries if not _broken(entry))
+    counted = sum(sample.tokens for sample in samples) if samples else math.nan
+    tokens = read_usage(find_usage(data), counted, any(sample.text for sample in samples))
+    if len(samples) == 1 and not broken and not math.isnan(tokens.output):
         samples = (replace(samples[0], tokens=tokens.output),)
-    return Reply(data, samples, tokens, None if samples else "empty")
+    if not samples and broken:
+        return replace(_failed(broken[0], "error body"), data=data, tokens=tokens, cost=read_cost(data))
+    error, served = None if samples else "empty", data.get("model")
+    detail = reason_of(broken[0]) if broken else ""
+    return Reply(
+        data, samples, tokens, error, detail, clean(served) if isinstance(served, str) else "", read_cost(data)
+    )
 
 
 def read_object(text: str) -> Reply:
     """The reply of an endpoint that generates nothing (a reward model)."""
     data, error = _object(text)
     if error:
-        return Reply(tokens=read_usage(data.get("usage"), ()), error=error, detail=_detail_of(data))
-    usage = data.get("usage")
-    if isinstance(usage, dict):
-        usage = {"completion_tokens": 0, **usage}
-    return Reply(data, (), read_usage(usage, (), silent=True))
+        return _failed(data, error)
+    usage = find_usage(data)
+    tokens = read_usage({"completion_tokens": 0, **usage} if usage else usage, silent=True)
+    return Reply(data, (), tokens, cost=read_cost(data))
 
 
 def read_refusal(status: int, text: str) -> Reply:
     """An HTTP error. A 4xx, 503 or 529 says that nothing was served; after any other the usage is unknown."""
     data, _ = _object(text)
-    tokens = read_usage(data.get("usage"), ())
+    tokens = read_usage(find_usage(data))
     if not tokens.known and (status < 500 or status in (503, 529)):
         tokens = NOTHING
-    return Reply(data, (), tokens, f"http {status}", _detail_of(data))
+    return Reply(data, (), tokens, f"http {status}", reason_of(data) if data else _plain(text), cost=read_cost(data))
 
 
-def read_usage(usage: Any, samples: tuple[Sample, ...], silent: bool = False) -> Tokens:
-    """Token classes; NaN for whatever is missing or cannot be.
+def reason_of(data: Any, depth: int = 6) -> str:
+    """What a server says about an error, in the shapes of OpenAI, FastAPI, Mistral, vLLM, Gemini and others."""
+    if isinstance(data, str):
+        return _cut(data)
+    if depth and isinstance(data, list):
+        return _cut("; ".join(filter(None, (reason_of(item, depth - 1) for item in data[:3]))))
+    if not depth or not isinstance(data, dict):
+        return ""
+    found = next(filter(None, (reason_of(data.get(key), depth - 1) for key in _REASONS)), "")
+    place = data.get("loc")
+    if found and isinstance(place, list):
+        return _cut(f"{'.'.join(_cut(str(part)) for part in place)}: {found}")
+    return found
 
-    Cached tokens stand inside `prompt_tokens`. Some servers count only the first of several samples, so the entries of
-    the log-probabilities win where they are more; some report reasoning only as what `total_tokens` has in excess.
 
-    Args:
-        usage: the reply's `usage`.
-        samples: what came with it.
-        silent: whether an output of zero tokens is what this endpoint should report.
-    """
-    usage = usage if isinstance(usage, dict) else {}
-    prompt, output = _natural(usage.get("prompt_tokens")), _natural(usage.get("completion_tokens"))
-    cached = _class(usage, "prompt_tokens_details", "cached_tokens")
-    reasoning = _class(usage, "completion_tokens_details", "reasoning_tokens")
-    total = _natural(usage.get("total_tokens"))
-    if prompt is not None and output is not None and total is not None and total > prompt + output:
-        hidden = total - prompt - output
-        output, reasoning = output + hidden, None if reasoning is None else max(reasoning, hidden)
-    counted = sum(sample.tokens for sample in samples)
-    if samples and not math.isnan(counted):
-        output = int(counted) if output is None else max(output, int(counted))
-    if not silent and not output and any(sample.text for sample in samples):
-        output = None
-    if output is None or (reasoning is not None and reasoning > output):
-        reasoning = None
-    if prompt == 0 or (prompt is not None and cached is not None and cached > prompt):
-        prompt = None
-    if prompt is None or cached is None:
-        return Tokens(math.nan, math.nan, _nan(output), _nan(reasoning))
-    return Tokens(prompt - cached, cached, _nan(output), _nan(reasoning))
+def code_of(data: Mapping[str, Any]) -> str:
+    """The error's code or type in words, in lower case; "" if there is none."""
+    error = data.get("error")
+    words = [part.get(key) for part in (error, data) if isinstance(part, dict) for key in ("code", "type")]
+    return " ".join(word.lower() for word in words if isinstance(word, str))
+
+
+def clean(text: str) -> str:
+    """The text without what UTF-8 cannot encode (halves of surrogate pairs, cut by a token limit or a proxy)."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _object(text: str) -> tuple[dict[str, Any], str | None]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_int=_integer)
     except (ValueError, RecursionError):
         return {}, "invalid body"
+    if isinstance(data, list) and data and isinstance(data[0], dict) and data[0].get("error"):
+        data = data[0]
     if not isinstance(data, dict):
         return {}, "invalid body"
     return data, "error body" if data.get("error") and not data.get("choices") else None
 
 
+def _failed(data: dict[str, Any], error: str) -> Reply:
+    """A failure inside a reply with status 200; a status that the error names counts as one of HTTP."""
+    inner = data.get("error")
+    code = natural(inner.get("code")) if isinstance(inner, dict) else None
+    if code is not None and 400 <= code <= 599:
+        return replace(read_refusal(code, ""), data=data, detail=reason_of(data))
+    return Reply(data, (), read_usage(find_usage(data)), error, reason_of(data), cost=read_cost(data))
+
+
+def _broken(entry: Mapping[str, Any]) -> bool:
+    """Whether the generation of a choice failed on the server's side."""
+    return bool(entry.get("error")) or entry.get("finish_reason") in _FAILED
+
+
 def _sample(entry: Mapping[str, Any]) -> Sample:
     message = entry.get("message")
-    text = message.get("content") if isinstance(message, dict) else None
+    message = message if isinstance(message, dict) else {}
+    finish = clean(str(entry.get("finish_reason")))[:DETAIL]
+    text, flag = _content(message, finish)
     logprobs = entry.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    values = [item.get("logprob") for item in content if isinstance(item, dict)] if isinstance(content, list) else []
-    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v == v]
-    complete = bool(numbers) and isinstance(content, list) and len(numbers) == len(content)
-    total = math.fsum(numbers) if complete else math.nan
+    items = content if isinstance(content, list) and all(isinstance(item, dict) for item in content) else []
+    values = [_logprob(item.get("logprob")) for item in items]
+    total = math.fsum(values) if values else math.nan
     return Sample(
-        text=text if isinstance(text, str) else "",
-        finish=str(entry.get("finish_reason")),
-        tokens=len(numbers) if complete else math.nan,
+        text=text,
+        finish=finish,
+        tokens=len(values) if values else math.nan,
         sum_logprob=total,
-        mean_logprob=total / len(numbers) if complete else math.nan,
+        mean_logprob=total / len(values) if values else math.nan,
+        flag=flag,
     )
 
 
-def _detail_of(data: Mapping[str, Any]) -> str:
-    error = data.get("error")
-    message = error.get("message") if isinstance(error, dict) else error
-    return message[:200] if isinstance(message, str) else ""
+def _content(message: Mapping[str, Any], finish: str) -> tuple[str, str]:
+    """(Text of the answer, why it is none)."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(_part(part) for part in content)
+    if isinstance(content, str) and content:
+        return clean(content), ""
+    if isinstance(message.get("refusal"), str) and message["refusal"]:
+        return "", f"refusal: {_cut(message['refusal'])}"
+    if message.get("tool_calls") or message.get("function_call"):
+        return "", "tool call"
+    if finish == "content_filter":
+        return "", "content filter"
+    if message.get("reasoning_content") or message.get("reasoning"):
+        return "", "reasoning only"
+    return "", ""
 
 
-def _natural(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _part(part: Any) -> str:
+    """The text of one part of a content that is a list; reasoning has none."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type") not in (None, "text", "output_text"):
+        return ""
+    text = part.get("text")
+    value = text.get("value") if isinstance(text, dict) else text
+    return value if isinstance(value, str) else ""
 
 
-def _class(usage: Mapping[str, Any], group: str, key: str) -> int | None:
-    """A token class; 0 where the server has no such class, None where what it says cannot be."""
-    details = usage.get(group)
-    value = details.get(key) if isinstance(details, dict) else None
-    return 0 if value is None else _natural(value)
+def _logprob(value: Any) -> float:
+    """A log-probability; NaN for what cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _ABSURD <= value <= _SURE:
+        return math.nan
+    return min(0.0, float(value))
 
 
-def _nan(count: int | None) -> float:
-    return math.nan if count is None else count
+def _integer(digits: str) -> int | float:
+    """Whole numbers; as floats where they are longer than any count (Python refuses to read 4,301 digits)."""
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
+
+
+def _plain(text: str) -> str:
+    """The words of a body that is not JSON (a proxy's HTML page)."""
+    return _cut(_TAGS.sub(" ", text[: 50 * DETAIL]))
+
+
+def _cut(text: str) -> str:
+    return clean(" ".join(text.split())[:DETAIL])

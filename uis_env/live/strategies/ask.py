@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from uis_env.live import judge
 from uis_env.live.client import Batch, Client, Message, Sampling
 from uis_env.live.ledger import Ledger
 from uis_env.live.queries import Query
@@ -106,7 +107,7 @@ class Ask:
 
     def extract(self, text: str) -> str:
         """The answer in a text; "" if there is none."""
-        return self.query.verifier.extract(text)
+        return judge.read(self.query, text)[0]
 
     def seed_of(self, *key: object) -> int:
         """A 31-bit seed, a function of this ask and the key alone."""
