@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import statistics
+from experiments.components import TwoWay, two_way
 from experiments.results import AgentRuns, Array, Cell, CellKey
 
 EARLY = 1000
@@ -201,8 +202,8 @@ class Analysis:
 
 def analyse(cells: Sequence[Cell]) -> list[Analysis]:
     """All numbers of a comparison; the correction for many tests runs over all cells."""
-    two_way = [_two_way(cell) for cell in cells]
-    paired = [_pairs(cell, replicates) for cell, replicates in zip(cells, two_way, strict=True)]
+    means = [_two_way(cell) for cell in cells]
+    paired = [_pairs(cell, found) for cell, found in zip(cells, means, strict=True)]
     flat = [row for rows in paired for row in rows]
     everything = statistics.holm([row.p for row in flat])
     primary = iter(statistics.holm([row.p for row in flat if row.family == "primary"]))
@@ -213,18 +214,18 @@ def analyse(cells: Sequence[Cell]) -> list[Analysis]:
     return [
         Analysis(
             cell=cell,
-            summary=_summary(cell, replicates),
+            summary=_summary(cell, found),
             honesty=_honesty(cell),
             paired=[next(corrected) for _ in rows],
         )
-        for cell, replicates, rows in zip(cells, two_way, paired, strict=True)
+        for cell, found, rows in zip(cells, means, paired, strict=True)
     ]
 
 
-def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
+def _summary(cell: Cell, found: TwoWay) -> dict[str, SummaryRow]:
     present = cell.references["channels"]
     priced = cell.references["cost_channel"] is not None
-    two_way = statistics.interval(replicates, _units(cell))
+    both = found.intervals()
     rows = {}
     for i, (agent, runs) in enumerate(cell.agents.items()):
         totals, reward = runs.totals, cell.mean_reward(agent)
@@ -247,8 +248,8 @@ def _summary(cell: Cell, replicates: Array) -> dict[str, SummaryRow]:
             reward=float(reward.mean()),
             reward_lo=float(low),
             reward_hi=float(high),
-            reward_qlo=float(two_way[0, i]),
-            reward_qhi=float(two_way[1, i]),
+            reward_qlo=float(both[0, i]),
+            reward_qhi=float(both[1, i]),
             reward_fresh=float(fresh_reward / fresh) if fresh else np.nan,
             reward_replayed=float((all_reward - fresh_reward) / (rounds - fresh)) if fresh < rounds else np.nan,
             regret=mean("regret"),
@@ -276,26 +277,19 @@ def _holdout(cell: Cell, runs: AgentRuns) -> dict[str, float]:
         return dict.fromkeys(names, np.nan)
     lead, count = runs.holdout_reward - cell.holdout_fixed, runs.holdout_count
     by_seed = lead.sum(axis=1) / count.sum(axis=1)
-    replicates = statistics.two_way_replicates(lead[None], count)[:, 0]
-    units = statistics.two_way_units(len(lead), int(count.any(axis=0).sum()))
-    ends = (*statistics.mean_interval(by_seed), *statistics.interval(replicates, units))
+    ends = (*statistics.mean_interval(by_seed), *two_way(lead[None], count).intervals()[:, 0])
     return dict(zip(names, (float(by_seed.mean()), *map(float, ends)), strict=True))
 
 
-def _two_way(cell: Cell) -> Array:
-    """(B, A) replicates of mean reward over seeds and queries, pilots charged."""
+def _two_way(cell: Cell) -> TwoWay:
+    """Mean rewards over seeds and queries, pilots charged: a seed's charge is spread evenly over its rounds."""
     runs = list(cell.agents.values())
-    replicates = statistics.two_way_replicates(np.stack([run.query_reward for run in runs]), runs[0].query_count)
-    charges = np.stack([run.totals["pilot_charge"] for run in runs], axis=1) / cell.rounds
-    return np.asarray(replicates - statistics.mean_replicates(charges))
+    count = runs[0].query_count
+    charge = np.stack([run.totals["pilot_charge"] for run in runs])[..., None] / cell.rounds
+    return two_way(np.stack([run.query_reward for run in runs]) - charge * count, count)
 
 
-def _units(cell: Cell) -> int:
-    asked = next(iter(cell.agents.values())).query_count.any(axis=0).sum()
-    return statistics.two_way_units(len(cell.seeds), int(asked))
-
-
-def _pairs(cell: Cell, replicates: Array) -> list[PairedRow]:
+def _pairs(cell: Cell, found: TwoWay) -> list[PairedRow]:
     """Every pair of agents once, not yet corrected."""
     agents = list(cell.agents)
     pairs = [(i, j) if agents[i] != cell.best_fixed else (j, i) for i, j in combinations(range(len(agents)), 2)]
@@ -305,7 +299,7 @@ def _pairs(cell: Cell, replicates: Array) -> list[PairedRow]:
     reward = np.stack([cell.mean_reward(agent) for agent in agents], axis=1)
     difference = reward[:, first] - reward[:, second]
     low, high = statistics.mean_interval(difference)
-    query_low, query_high = statistics.interval(replicates[:, first] - replicates[:, second], _units(cell))
+    query_low, query_high = found.interval(np.eye(len(agents))[first] - np.eye(len(agents))[second])
     p, better = statistics.sign_flip(difference), statistics.improvement(difference)
     return [
         PairedRow(

@@ -1,4 +1,6 @@
-"""Statistics of paired comparisons: bootstrap intervals over seeds and queries, sign-flip tests, Holm's correction.
+"""Statistics of paired comparisons: bootstrap intervals over seeds or queries, sign-flip tests, Holm's correction.
+
+Intervals over both are those of `components`.
 
 A bootstrap replicate is a vector of multiplicities, how often each seed (or query) was drawn, so that replicates of any
 mean or ratio are matrix products. All agents of a comparison share the multiplicities: replicates of a difference are
@@ -100,30 +102,6 @@ def interquartile_interval(values: ArrayLike) -> Array:
     counts = multiplicities(len(values), SEEDS).astype(np.int64)
     resampled = values[np.repeat(np.tile(np.arange(len(values)), len(counts)), counts.ravel())]
     return interval(interquartile_mean(resampled.reshape(counts.shape).T), len(values))
-
-
-def two_way_replicates(reward: Array, count: Array) -> Array:
-    """(B, A) mean rewards per round with seeds and queries both resampled.
-
-    The ratio sum(u_s v_q reward) / sum(u_s v_q count) under independent multiplicities u of seeds and v of queries (the
-    pigeonhole bootstrap: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007, which shows it
-    to be somewhat conservative). With one seed only the queries vary.
-
-    Args:
-        reward: (A, S, Q) summed reward of each of A agents by seed and query.
-        count: (S, Q) rounds by seed and query, the same for all agents.
-    """
-    agents, seeds, queries = reward.shape
-    over_seeds = multiplicities(seeds, SEEDS)
-    stacked = np.concatenate([reward.astype(np.float64), count[None].astype(np.float64)])
-    sums, start = [], 0
-    for over_queries in _batches(queries):
-        rows = over_seeds[start : start + len(over_queries)]
-        start += len(over_queries)
-        sums.append(np.stack([((rows @ table) * over_queries).sum(axis=1) for table in stacked], axis=1))
-    total = np.concatenate(sums)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total[:, :agents] / total[:, agents:])
 
 
 def query_replicates(values: ArrayLike, weights: ArrayLike) -> Array:

@@ -69,53 +69,6 @@ def test_one_seed_has_no_interval():
     assert np.isnan(statistics.interquartile_interval(np.array([1.0]))).all()
 
 
-def test_two_way_replicates_match_their_definition():
-    random = np.random.default_rng(0)
-    reward = random.normal(size=(3, 4, 6)).astype(np.float32)
-    count = random.integers(0, 4, size=(4, 6))
-    count[:, 0] += 1
-    got = statistics.two_way_replicates(reward, count)
-    seeds = statistics.multiplicities(4, statistics.SEEDS)
-    queries = statistics.multiplicities(6, statistics.QUERIES)
-    for b in (0, 17, 1999):
-        weight = np.outer(seeds[b], queries[b])
-        for a in range(3):
-            np.testing.assert_allclose(
-                got[b, a], (weight * reward[a].astype(float)).sum() / (weight * count).sum(), rtol=1e-12
-            )
-
-
-def test_two_way_replicates_do_not_depend_on_batches(monkeypatch):
-    random = np.random.default_rng(0)
-    reward, count = random.normal(size=(2, 4, 6)), np.ones((4, 6))
-    whole = statistics.two_way_replicates(reward, count)
-    monkeypatch.setattr(statistics, "_BATCH", 700)
-    np.testing.assert_allclose(statistics.two_way_replicates(reward, count), whole, rtol=1e-12)
-
-
-def test_two_way_intervals_cover_when_seeds_and_queries_both_vary():
-    random = np.random.default_rng(0)
-    hits = []
-    for _ in range(200):
-        table = 0.3 + random.normal(size=(20, 1)) * 0.2 + random.normal(size=40) * 0.5 + random.normal(size=(20, 40))
-        low, high = statistics.interval(statistics.two_way_replicates(table[None], np.ones((20, 40)))[:, 0], 20)
-        hits.append(low <= 0.3 <= high)
-    assert np.mean(hits) >= 0.92
-    # seeds alone miss what queries add
-    assert (np.diff(statistics.mean_interval(table.mean(axis=1))) < (high - low)).all()
-
-
-def test_two_way_with_one_seed_varies_queries_only():
-    random = np.random.default_rng(0)
-    reward = random.normal(size=(1, 1, 30))
-    replicates = statistics.two_way_replicates(reward, np.ones((1, 30)))[:, 0]
-    queries = statistics.multiplicities(30, statistics.QUERIES)
-    np.testing.assert_allclose(replicates, queries @ reward[0, 0] / 30, rtol=1e-12)
-    assert statistics.two_way_units(1, 30) == 30
-    assert statistics.two_way_units(5, 30) == 5
-    assert statistics.two_way_units(1, 1) == 1
-
-
 def test_query_replicates_are_weighted_means():
     random = np.random.default_rng(0)
     values, weights = random.normal(size=(8, 2)), random.random(8)
