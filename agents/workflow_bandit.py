@@ -11,9 +11,10 @@ import numpy as np
 from jax import Array, lax
 
 from agents.agent import Agent, Choice, Feedback, Observation, State
-from agents.workflow_policy import OnDevice, Rules, advance, begin, draw_tasks, observe, rules_of
+from agents.workflow_policy import OnDevice, advance, draw_tasks, observe
 from uis_env.bandit import Bandit, Phase, tabulate
 from uis_env.workflow.core import Policy, Situation, Workflow
+from uis_env.workflow.rules import TaskRules
 
 
 class Blind(NamedTuple):
@@ -44,7 +45,7 @@ def learn_blind(flow: Workflow, agent: Agent, key: Array, count: int) -> Blind:
         count: n, tasks.
     """
     tables, bandit = (jax.tree.map(jnp.asarray, part) for part in (flow.tables, _bandit(flow)))
-    learned: Blind = _learn(agent, rules_of(flow), count, tables, bandit, key)
+    learned: Blind = _learn(agent, flow.rules, count, tables, bandit, key)
     return learned
 
 
@@ -76,7 +77,7 @@ def _act(agent: Agent, key: Array, state: State, rounds: Array, context: Array, 
 
 
 @partial(jax.jit, static_argnames=("agent", "rules", "count"))
-def _learn(agent: Agent, rules: Rules, count: int, tables: OnDevice, bandit: OnDevice, key: Array) -> Blind:
+def _learn(agent: Agent, rules: TaskRules, count: int, tables: OnDevice, bandit: OnDevice, key: Array) -> Blind:
     first, rest = jax.random.split(key)
     size = tables.context.shape[1]
 
@@ -95,7 +96,7 @@ def _learn(agent: Agent, rules: Rules, count: int, tables: OnDevice, bandit: OnD
 
         numbers = jnp.arange(rules.steps, dtype=jnp.int32)
         keys = jax.random.split(played, rules.steps)
-        _, (actions, rewards, going) = lax.scan(step, begin(rules, 1), (numbers, keys))
+        _, (actions, rewards, going) = lax.scan(step, rules.begin(jnp, (1,)), (numbers, keys))
         to_go = jnp.cumsum(rewards[::-1])[::-1]
 
         def learn(state: State, xs: Any) -> tuple[State, None]:

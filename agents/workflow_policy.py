@@ -12,20 +12,11 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from uis_env.workflow.core import Policy, Progress, Situation, Tasks, Workflow, rounding
+from uis_env.workflow.core import Policy, Situation, Tasks, Workflow
+from uis_env.workflow.rules import TaskRules
 
 OnDevice = Any
 """The tables, tasks or progress of `uis_env.workflow`, NumPy there and JAX arrays here."""
-
-
-class Rules(NamedTuple):
-    """The static part of a workflow: steps, successes needed, pay of success, seconds and tokens (maybe infinite)."""
-
-    steps: int
-    quorum: int
-    quality: float
-    seconds: float
-    tokens: float
 
 
 class Settings(NamedTuple):
@@ -93,60 +84,24 @@ class ActorCritic(nn.Module):
         return network(self.arms, 0.01), network(1, 1.0)[..., 0]
 
 
-def rules_of(flow: Workflow) -> Rules:
-    """The rules of a workflow."""
-    return Rules(flow.steps, flow.quorum, flow.reward.quality, *flow.limits)
-
-
-def observe(rules: Rules, tables: OnDevice, tasks: OnDevice, progress: OnDevice) -> tuple[Array, Array]:
+def observe(rules: TaskRules, tables: OnDevice, tasks: OnDevice, progress: OnDevice) -> tuple[Array, Array]:
     """(n, D + 4) observations and (n, K) masks, as `Workflow.situation` shows them."""
     query = jnp.take_along_axis(tasks.query, jnp.minimum(progress.step, rules.steps - 1)[:, None], axis=1)[:, 0]
-
-    def share(left: Array, limit: float) -> Array:
-        return left / limit if np.isfinite(limit) else jnp.ones_like(left)
-
-    left = (
-        (rules.steps - progress.step) / rules.steps,
-        progress.need / rules.quorum,
-        share(progress.seconds, rules.seconds),
-        share(progress.tokens, rules.tokens),
-    )
-    shares = jnp.clip(jnp.stack(left, axis=1), 0, 1).astype(jnp.float32)
-    return jnp.concatenate([tables.context[query], shares], axis=1), tables.mask[query]
+    return jnp.concatenate([tables.context[query], rules.shares(jnp, progress)], axis=1), tables.mask[query]
 
 
 def advance(
-    rules: Rules, tables: OnDevice, tasks: OnDevice, progress: OnDevice, action: Array
+    rules: TaskRules, tables: OnDevice, tasks: OnDevice, progress: OnDevice, action: Array
 ) -> tuple[OnDevice, Array]:
     """One step of every task that is not over, and its (n,) reward: `Workflow.advance` in JAX, bit for bit."""
     at = jnp.minimum(progress.step, rules.steps - 1)[:, None]
     query, draw = (jnp.take_along_axis(part, at, axis=1)[:, 0] for part in (tasks.query, tasks.draw))
-    going = ~progress.done
-    seconds: Any = jnp.where(going, progress.seconds - tables.seconds[query, draw, action], progress.seconds)
-    tokens: Any = jnp.where(going, progress.tokens - tables.tokens[query, draw, action], progress.tokens)
-    least = [-rounding(limit, rules.steps) for limit in (rules.seconds, rules.tokens)]
-    within = (seconds >= least[0]) & (tokens >= least[1])
-    need = progress.need - (going & within & tables.right[query, draw, action])
-    step = progress.step + going
-    success = going & (need == 0)
-    paid = jnp.where(success, jnp.float32(rules.quality), jnp.float32(0)) - tables.spent[query, draw, action]
-    done = progress.done | success | ~within | (need > rules.steps - step)
-    return Progress(step, need, seconds, tokens, done), jnp.where(going, paid, jnp.float32(0))
+    found = {name: getattr(tables, name)[query, draw, action] for name in rules.columns}
+    after, reward, _ = rules.step(jnp, progress, found)
+    return after, reward
 
 
-def begin(rules: Rules, count: int) -> OnDevice:
-    """`count` tasks before their first step."""
-    parts: tuple[Any, ...] = (
-        jnp.zeros(count, jnp.int32),
-        jnp.full(count, rules.quorum, jnp.int32),
-        jnp.full(count, rules.seconds, jnp.float32),
-        jnp.full(count, rules.tokens, jnp.float32),
-        jnp.zeros(count, bool),
-    )
-    return Progress(*parts)
-
-
-def draw_tasks(key: Array, rules: Rules, tables: OnDevice, count: int) -> OnDevice:
+def draw_tasks(key: Array, rules: TaskRules, tables: OnDevice, count: int) -> OnDevice:
     """Fresh tasks, distributed as the tapes are."""
     groups, places, draws = jax.random.split(key, 3)
     group: Any = jax.random.randint(groups, (count,), 0, tables.sizes.shape[0])
@@ -173,7 +128,7 @@ def train(flow: Workflow, key: Array, settings: Settings | None = None) -> Learn
     deviation = context.std(axis=0)
     mean = np.where(deviation > 0, context.mean(axis=0), 0.0)
     scale = jnp.asarray(mean, jnp.float32), jnp.asarray(np.where(deviation > 0, deviation, 1.0), jnp.float32)
-    params, returns = _train(rules_of(flow), settings or Settings(), tables, scale, key)
+    params, returns = _train(flow.rules, settings or Settings(), tables, scale, key)
     return Learned(params, *scale, returns)
 
 
@@ -206,7 +161,7 @@ def _apply(
 
 @partial(jax.jit, static_argnames=("rules", "settings"))
 def _train(
-    rules: Rules, settings: Settings, tables: OnDevice, scale: tuple[Array, Array], key: Array
+    rules: TaskRules, settings: Settings, tables: OnDevice, scale: tuple[Array, Array], key: Array
 ) -> tuple[Any, Array]:
     arms = tables.mask.shape[1]
     total = settings.updates * settings.epochs * settings.minibatches
@@ -233,7 +188,7 @@ def _train(
             after, reward = advance(rules, tables, tasks, progress, action)
             return after, (Steps(observation, mask, action, chosen, value, ~progress.done, reward), reward)
 
-        _, (steps, rewards) = lax.scan(step, begin(rules, settings.tasks), jax.random.split(played, rules.steps))
+        _, (steps, rewards) = lax.scan(step, rules.begin(jnp, (settings.tasks,)), jax.random.split(played, rules.steps))
         return steps._replace(to_go=jnp.cumsum(rewards[::-1], axis=0)[::-1])
 
     def loss(params: Any, rows: Steps, advantage: Array, bonus: Array) -> Array:

@@ -19,6 +19,7 @@ from uis_env.outcomes import Channels, World
 Array = NDArray[Any]
 PREFERENCE = ("quality", "score", "cost", "tokens", "latency")
 """The names of the W = 5 entries of a preference: the weights of a reward."""
+_MOST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class Reward:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
                 raise ValueError(f"reward weight {name} is {value!r}, expected one number")
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value < math.inf:  # NaN is refused too
                 raise ValueError(f"reward weight {name} is {value}, expected a finite number >= 0")
-        if not math.isfinite(self.offset):
-            raise ValueError(f"reward offset is {self.offset}, expected a finite number")
+            if value > _MOST:
+                raise ValueError(f"reward weight {name} is above {_MOST:.2g}, the largest number that is looked up")
+        if not _is_number(self.offset) or abs(self.offset) > _MOST:
+            raise ValueError(f"reward offset is {self.offset!r}, expected a finite number of at most {_MOST:.2g}")
         if self.cost_channel not in ("dollars", "eflops"):
             raise ValueError(f"cost_channel is {self.cost_channel!r}, expected 'dollars' or 'eflops'")
         if self.transform not in ("linear", "clipped", "log"):
@@ -162,6 +165,8 @@ def tabulate(world: World, phases: Sequence[Phase], context: str | None = None) 
             query = int(np.argmin(mask.any(axis=1)))
             raise ValueError(f"phase {i}: query {world.query_ids[query]!r} is left without any arm")
         best = np.where(mask, mean, -np.inf).max(axis=1, keepdims=True)
+        if not np.abs(reward).max() <= _MOST:
+            raise ValueError(f"phase {i}: rewards of up to {np.abs(reward).max():.3g} leave the range of float32")
         rewards.append(reward.astype(np.float32))
         expected.append(np.where(mask, mean, 0).astype(np.float32))
         regret.append(np.where(mask, best - mean, 0).astype(np.float32))
@@ -231,7 +236,7 @@ def _check_phase(world: World, phase: Phase, where: str) -> None:
 
 def _is_number(value: Any) -> bool:
     numeric = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-    return numeric and math.isfinite(value)
+    return numeric and -math.inf < value < math.inf
 
 
 def _thinning_uniforms(world: World) -> Array:

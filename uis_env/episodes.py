@@ -1,18 +1,19 @@
-"""What the scalar and the vector environment share: settings, spaces, gather tables and the indices of the rounds."""
+"""Episodes of the bandit: settings become gather tables and the indices of the rounds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from uis_env.bandit import Bandit, Reward, tabulate
 from uis_env.outcomes import World
 from uis_env.scenarios import Scenario, make_scenario
+from uis_env.spaces import positive, seed_of
+from uis_env.streams import Rounds, Streams, query_rows
 from uis_env.tape import tapes
 from uis_env.worlds import load
 
@@ -23,41 +24,7 @@ MOST_AHEAD = 1 << 20
 """Rounds looked up ahead in all sub-environments together."""
 
 
-class Rounds(NamedTuple):
-    """L rounds of n tapes as indices into the tables of `Episodes`, (L, n) int64 each.
-
-    Attributes:
-        query: row of the query.
-        seen: row of `observations`.
-        cell: row of `masks`.
-        row: plus the action, the row of `table`.
-    """
-
-    query: Array
-    seen: Array
-    cell: Array
-    row: Array
-
-
-class ArmSpace(spaces.Discrete):
-    """`Discrete(K)` whose `sample()`, when no mask is given, draws among the arms on offer in every round.
-
-    So code that knows nothing of masks can sample in scenarios where models come and go.
-    """
-
-    def __init__(self, always: Array) -> None:
-        """`always` is (K,) bool, at least one True."""
-        super().__init__(len(always))
-        self.always = always.astype(np.int8)
-
-    def sample(self, mask: Any = None, probability: Any = None) -> Any:
-        """An arm; `mask` (int8) and `probability` as in `Discrete`."""
-        if probability is not None:
-            return super().sample(mask=mask, probability=probability)
-        return super().sample(mask=self.always if mask is None else mask)
-
-
-class Episodes:
+class Episodes(Streams):
     """A world, a reward and a scenario, resolved; its tables are read, never written.
 
     Args:
@@ -72,19 +39,16 @@ class Episodes:
         scenario_options: keyword arguments of a named scenario.
         context: name of the world's context (None: the first).
         order: "passes" (shuffled passes over the queries) or "iid".
-        queries: rows of the queries to ask (None: all); for a split into training and test, say.
+        split: "train" or "test" asks the world's frozen split of its queries only (see `uis_env.split`).
+        queries: rows of the queries to ask (None: all), where another split is wanted.
         observation: "flat" or "dict".
+        unavailable: "error" refuses an arm that is not on offer; "fallback" plays another in its place: the nearest
+            budget of the same model and method on offer, else the cheapest arm on offer; `info` says which.
         world_options: keyword arguments of a named world.
 
     Attributes:
-        world, reward, scenario, schedule: what is played.
+        reward, scenario, schedule: what is played, beside what `Streams` has.
         horizon: rounds of an episode, those of the hold-out included.
-        observation_space, action_space: of one environment.
-        observations: (places·Q, D) float32, rows that are observed.
-        masks: (P·Q, K) int8, 1 = on offer.
-        table: (P·Q·R·K, 2 + C) float32: reward, expected regret and the C channels.
-        channels: their names.
-        names: (K,) arm names.
 
     Raises:
         ValueError: naming the option that does not fit and what was expected.
@@ -103,14 +67,14 @@ class Episodes:
         scenario_options: Mapping[str, Any] | None = None,
         context: str | None = None,
         order: str = "passes",
+        split: str | None = None,
         queries: Sequence[int] | None = None,
         observation: str = "flat",
+        unavailable: str = "error",
         world_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if observation not in ("flat", "dict"):
-            raise ValueError(f"observation is {observation!r}, expected 'flat' or 'dict'")
-        if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
-            raise ValueError(f"horizon is {horizon!r}, expected an integer >= 1")
+        given = {name: value for name, value in locals().items() if name not in ("self", "world")}
+        self._source = world, given
         if not isinstance(holdout, bool | int | np.integer) or holdout < 0:
             raise ValueError(f"holdout is {holdout!r}, expected rounds >= 0, or True for as many as test queries")
         if isinstance(world, World):
@@ -128,38 +92,67 @@ class Episodes:
             self.scenario = scenario
         else:
             self.scenario = make_scenario(scenario, self.world, self.reward, **(scenario_options or {}))
-        asked = _check_queries(self.world, queries)
-        self.schedule = self.scenario.schedule(self.world, int(horizon), order, asked, holdout)
+        rounds = positive("horizon", horizon)
+        if holdout and split is not None:
+            raise ValueError(f"split is {split!r} and holdout {holdout!r}: a hold-out has its own split")
+        asked = query_rows(self.world, queries, split)
+        self.schedule = self.scenario.schedule(self.world, rounds, order, asked, holdout)
         self.horizon = self.schedule.horizon
         bandit = tabulate(self.world, self.scenario.phases, context)
-        self.queries, self.draws, self.arms = bandit.reward.shape[1:]
+        self.queries, self.draws, arms = bandit.reward.shape[1:]
+        self._table, self._channels = _pack(bandit), tuple(bandit.channels.present())
+        self.masks = bandit.mask.reshape(-1, arms).view(np.int8)
+        self.expected = bandit.expected.reshape(-1, arms)
+        blocks, self._place, self.observations = _observations(bandit)
+        self._open(observation, blocks, unavailable, self.reward.cost_channel)
 
-        self.table = _pack(bandit)
-        self.channels = tuple(bandit.channels.present())
-        self.masks: Array = bandit.mask.reshape(-1, self.arms).view(np.int8)
-        self.names: Array = np.array([arm.name for arm in self.world.catalog.arms], object)
-        self._blocks, self._place, self.observations = _observations(bandit)
+    @property
+    def table(self) -> Array:
+        """(P·Q·R·K, 2 + C) float32: reward, expected regret and the C channels."""
+        return self._table
 
-        always: Array = np.asarray(bandit.mask.all(axis=(0, 1)))
-        self.all_on_offer = bool(always.all())
-        masked = always.any() and not self.all_on_offer
-        self.action_space: spaces.Discrete = ArmSpace(always) if masked else spaces.Discrete(self.arms)
-        low, high = _bounds(self.observations)
-        self._flat = observation == "flat"
-        self.observation_space: spaces.Space[Any] = spaces.Box(low, high, dtype=np.float32)
-        if not self._flat:
-            parts: dict[str, spaces.Space[Any]] = {
-                name: spaces.Box(low[block], high[block], dtype=np.float32) for name, block in self._blocks.items()
-            }
-            self.observation_space = spaces.Dict(parts | {"action_mask": spaces.MultiBinary(self.arms)})
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the C channels."""
+        return self._channels
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Episodes:
-        """Itself: nothing writes to it."""
-        return self
+    def references(self, seed: int, episode: int = 0) -> dict[str, float]:
+        """Returns (sums of rewards) that the tape of (seed, episode) has for who learns nothing.
 
-    def rounds(self, seeds: Sequence[int], episode: int, start: int) -> Rounds:
-        """What comes after round `start` of the tapes of (seed, episode): a part of this episode, or whole episodes."""
-        most = max(1, min(max(WINDOW, self.queries), MOST_AHEAD // len(seeds)))
+        `best_fixed`: the arm with the highest expected return on this tape among those on offer in every round (NaN if
+        there is none). `oracle`: in every round the arm with the highest expected reward. `random`: the mean over the
+        arms on offer.
+        """
+        return self._hindsight(seed, episode)[1]
+
+    def best_fixed_arm(self, seed: int, episode: int = 0) -> int | None:
+        """The arm that `references` calls best fixed; None if no arm is on offer in every round."""
+        return self._hindsight(seed, episode)[0]
+
+    def _hindsight(self, seed: int, episode: int) -> tuple[int | None, dict[str, float]]:
+        rewards = self._table[:, 0].reshape(-1, self.arms)
+        expected, earned, random, oracle = np.zeros(self.arms), np.zeros(self.arms), 0.0, 0.0
+        always, start = np.ones(self.arms, bool), 0
+        while start < self.horizon:
+            rounds = self.rounds([seed_of(seed)], episode, start)
+            stop = min(len(rounds.cell), self.horizon - start)
+            cell, row = rounds.cell[:stop, 0], rounds.row[:stop, 0] // self.arms
+            mask, paid = self.masks[cell] > 0, rewards[row].astype(np.float64)
+            worth = self.expected[cell].astype(np.float64)
+            always &= mask.all(axis=0)
+            expected += worth.sum(axis=0)
+            earned += paid.sum(axis=0)
+            random += float((np.where(mask, paid, 0).sum(axis=1) / mask.sum(axis=1)).sum())
+            best = np.where(mask, worth, -np.inf).argmax(axis=1)
+            oracle += float(paid[np.arange(stop), best].sum())
+            start += stop
+        arm = int(np.where(always, expected, -np.inf).argmax()) if always.any() else None
+        fixed = float("nan") if arm is None else float(earned[arm])
+        return arm, {"best_fixed": fixed, "random": random, "oracle": oracle}
+
+    def rounds(self, seeds: Sequence[int], episode: int | Array, start: int, share: int = 1) -> Rounds:
+        """See `Streams.rounds`."""
+        most = max(1, min(max(WINDOW, self.queries), MOST_AHEAD // max(share, len(seeds))))
         count = max(1, most // self.horizon) if start == 0 else 1
         length = min(most, self.horizon - start)
         tape = tapes(
@@ -167,7 +160,7 @@ class Episodes:
             [seed for seed in seeds for _ in range(count)],
             start,
             length,
-            np.tile(np.arange(episode, episode + count), len(seeds)),
+            (np.broadcast_to(episode, len(seeds))[:, None] + np.arange(count)).ravel(),
         )
         query, draw, phase = (part.reshape(len(seeds), -1).T for part in tape)
         query = seen = cell = query.astype(np.int64, order="C")
@@ -178,21 +171,6 @@ class Episodes:
         row += draw
         row *= self.arms
         return Rounds(query, seen, cell, row)
-
-    def observe(self, flat: Array, mask: Array) -> Any:
-        """Observations in the form of the space, from (..., D) rows of `observations` and (..., K) rows of `masks`."""
-        if self._flat:
-            return flat
-        return {name: flat[..., block] for name, block in self._blocks.items()} | {"action_mask": mask.copy()}
-
-    def refusal(self, arm: int, query: int) -> ValueError:
-        """Why an action cannot be played."""
-        if not 0 <= arm < self.arms:
-            return ValueError(f"action {arm} is outside 0..{self.arms - 1}")
-        return ValueError(
-            f"action {arm} ({self.names[arm]}) is not on offer for query {self.world.query_ids[query]!r} in this "
-            "round; choose among info['action_mask'] (action_space.sample takes it as mask=)"
-        )
 
 
 def resolve_reward(
@@ -215,18 +193,6 @@ def resolve_reward(
     if unknown:
         raise ValueError(f"unknown reward settings {unknown}; expected {', '.join(known)}")
     return Reward(**settings)
-
-
-def _check_queries(world: World, queries: ArrayLike | None) -> Array | None:
-    if queries is None:
-        return None
-    rows = np.asarray(queries)
-    count = len(world.query_ids)
-    if rows.ndim != 1 or rows.size == 0 or not np.issubdtype(rows.dtype, np.integer):
-        raise ValueError("queries are expected to be a sequence of one row number or more")
-    if rows.min() < 0 or rows.max() >= count or len(np.unique(rows)) != len(rows):
-        raise ValueError(f"queries are expected to be distinct rows in 0..{count - 1} of world {world.name!r}")
-    return rows.astype(np.int32)
 
 
 def _pack(bandit: Bandit) -> Array:
@@ -258,10 +224,3 @@ def _observations(bandit: Bandit) -> tuple[dict[str, slice], Array, Array]:
         [np.tile(bandit.context, (len(conditions), 1)), np.repeat(conditions, queries, axis=0)], axis=1
     )
     return blocks, place.reshape(-1).astype(np.int64), table
-
-
-def _bounds(table: Array) -> tuple[Array, Array]:
-    """(D,) the range of each column; a constant one gets a range that also holds 0 and 1 (a Box must not be flat)."""
-    low, high = table.min(axis=0), table.max(axis=0)
-    flat = low == high
-    return np.where(flat, np.minimum(low, 0), low), np.where(flat, np.maximum(high, 1), high)

@@ -13,7 +13,7 @@ from jax import Array
 
 from agents import AGENTS, Agent, Choice, Feedback, Observation
 from agents.workflow_bandit import blind_policy, learn_blind
-from agents.workflow_policy import draw_tasks, rules_of
+from agents.workflow_policy import draw_tasks
 from experiments.cells import make_spec
 from uis_env.bandit import Reward
 from uis_env.workflow import Workflow, play
@@ -57,7 +57,7 @@ def test_a_bandit_is_told_of_the_steps_it_played_and_the_return_after_each(quoru
     channels = flow.world.channels
     assert channels.tokens is not None and channels.latency is not None
     for key in jax.random.split(jax.random.split(KEY)[1], 40):
-        tasks = Tasks(*map(np.asarray, draw_tasks(jax.random.split(key, 3)[0], rules_of(flow), tables, 1)))
+        tasks = Tasks(*map(np.asarray, draw_tasks(jax.random.split(key, 3)[0], flow.rules, tables, 1)))
         progress, rewards, rows = flow.begin(1), [], []
         while not progress.done[0]:
             step, arm = int(progress.step[0]), (count + len(rows)) % 3

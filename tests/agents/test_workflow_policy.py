@@ -15,11 +15,9 @@ from agents.workflow_policy import (
     Learned,
     Settings,
     advance,
-    begin,
     draw_tasks,
     greedy_policy,
     observe,
-    rules_of,
     train,
 )
 from uis_env.arms import Arm
@@ -46,11 +44,11 @@ def test_transitions_are_those_of_the_environment_bit_for_bit(
 ) -> None:
     world = world_factory(missing={0: (0,), 3: (0, 1), 4: (4,)})
     flow = Workflow(world, **options, reward={"tokens": 1e-4, "latency": 1e-2})
-    rules, tables = rules_of(flow), jax.tree.map(jnp.asarray, flow.tables)
+    rules, tables = flow.rules, jax.tree.map(jnp.asarray, flow.tables)
     numpy_tasks = flow.tasks(range(64))
     tasks = Tasks(*map(jnp.asarray, numpy_tasks))
     step, look = jax.jit(partial(advance, rules)), jax.jit(partial(observe, rules))
-    mine, theirs = begin(rules, 64), flow.begin(64)
+    mine, theirs = rules.begin(jnp, (64,)), flow.begin(64)
     random = np.random.default_rng(0)
     for _ in range(flow.steps + 1):
         seen = flow.situation(numpy_tasks, theirs)
@@ -73,8 +71,8 @@ def test_seconds_that_use_up_the_deadline_exactly_are_within_it_here_too(world_f
     arms = (Arm("m", "single", (1,)),)
     world = world_factory(1, 1, arms=arms, groups=("g",), channels=channels, expected=expected, cost_ends={})
     flow = Workflow(world, steps=3, deadline=3 * 0.7, token_budget=None, reward=Reward())
-    rules, tables, tasks = rules_of(flow), jax.tree.map(jnp.asarray, flow.tables), flow.tasks([0])
-    progress, total = begin(rules, 1), 0.0
+    rules, tables, tasks = flow.rules, jax.tree.map(jnp.asarray, flow.tables), flow.tasks([0])
+    progress, total = rules.begin(jnp, (1,)), 0.0
     for _ in range(3):
         progress, reward = advance(rules, tables, tasks, progress, jnp.zeros(1, jnp.int32))
         total += float(reward[0])
@@ -84,7 +82,7 @@ def test_seconds_that_use_up_the_deadline_exactly_are_within_it_here_too(world_f
 def test_tasks_are_drawn_as_the_tapes_are(tiny_world: World) -> None:
     flow = Workflow(tiny_world, queries=range(0, 24, 2), deadline=12.0, token_budget=1500.0)
     tables = jax.tree.map(jnp.asarray, flow.tables)
-    tasks = jax.tree.map(np.asarray, draw_tasks(jax.random.key(0), rules_of(flow), tables, 3000))
+    tasks = jax.tree.map(np.asarray, draw_tasks(jax.random.key(0), flow.rules, tables, 3000))
     groups = np.array(tiny_world.groups)[tasks.query]
     assert (groups == np.array(flow.groups)[tasks.group][:, None]).all()
     counts = np.bincount(tasks.query.ravel(), minlength=24)

@@ -17,9 +17,10 @@ from gymnasium.utils.env_checker import check_env
 from uis_env.arms import Arm
 from uis_env.bandit import Bandit, Phase, Reward, tabulate
 from uis_env.env import UISEnv
-from uis_env.episodes import WINDOW, ArmSpace
+from uis_env.episodes import WINDOW
 from uis_env.outcomes import World
 from uis_env.scenarios import SCENARIOS, Scenario, Segment
+from uis_env.spaces import ArmSpace
 from uis_env.tape import tape
 from uis_env.wrappers import GridActions
 
@@ -84,10 +85,21 @@ def test_an_episode_is_the_tape_looked_up(tiny_world: World, scenario: str, orde
         assert type(terminated) is bool and terminated == (t == 59) and truncated is False
         v = bandit.variant[p]
         for name in CHANNELS:
-            assert type(info[name]) is float and info[name] == getattr(bandit.channels, name)[v, q, r, action]
-        assert info["regret"] == bandit.regret[p, q, action] and type(info["regret"]) is float
-        assert info["arm"] == tiny_world.catalog.arms[action].name
+            assert type(info[name]) is np.float64 and info[name] == getattr(bandit.channels, name)[v, q, r, action]
+        assert info["regret"] == bandit.regret[p, q, action] and type(info["regret"]) is np.float64
+        assert info["arm"] == action and type(info["arm"]) is type(info["query"]) is np.int64
     assert observation in env.observation_space
+
+
+def test_info_has_the_same_numeric_keys_at_reset_and_step(world_factory: Factory) -> None:
+    env = make(world_factory(without=("score", "latency")), horizon=3)
+    for seed in (np.int64(5), None):
+        _, before = env.reset(seed=seed)
+        assert before.keys() == {"arm", "quality", "dollars", "eflops", "tokens", "regret", "query", "action_mask"}
+        assert before["arm"] == -1 and all(np.isnan(before[n]) for n in ("quality", "dollars", "tokens", "regret"))
+        for _ in range(3):
+            info = env.step(2)[4]
+            assert {name: value.dtype for name, value in info.items()} == {n: v.dtype for n, v in before.items()}
 
 
 def test_the_last_observation_stays(tiny_world: World) -> None:
@@ -245,7 +257,7 @@ def test_actions_outside_the_range_are_refused(tiny_world: World, action: int) -
         env.step(action)
 
 
-@pytest.mark.parametrize("action", [1.0, "1", None, np.array([1]), np.float32(1)])
+@pytest.mark.parametrize("action", [1.0, "1", None, np.array([1]), np.float32(1), True, np.True_])
 def test_actions_that_are_no_integers_are_refused(tiny_world: World, action: Any) -> None:
     env = make(tiny_world)
     env.reset(seed=0)
@@ -257,7 +269,7 @@ def test_actions_that_are_no_integers_are_refused(tiny_world: World, action: Any
 def test_any_integer_will_do(tiny_world: World, action: Any) -> None:
     env = make(tiny_world)
     env.reset(seed=0)
-    assert env.step(action)[4]["arm"] == "large/single@1"
+    assert env.names[env.step(action)[4]["arm"]] == "large/single@1"
 
 
 def test_steps_need_a_running_episode(tiny_world: World) -> None:
@@ -277,6 +289,8 @@ def test_steps_need_a_running_episode(tiny_world: World) -> None:
         ({"cost_weight": float("nan")}, "reward weight cost is nan"),
         ({"cost_weight": -0.1}, "reward weight cost is -0.1"),
         ({"cost_weight": "high"}, "reward weight cost is 'high'"),
+        ({"cost_weight": 1e308}, r"reward weight cost is above 3.4e\+38"),
+        ({"reward": {"quality": 3e38, "tokens": 3e38}}, "rewards of up to .* leave the range of float32"),
         ({"cost_channel": "euros"}, "cost_channel is 'euros'"),
         ({"reward": {"speed": 1.0}}, r"unknown reward settings \['speed'\]; expected quality, score, cost"),
         ({"reward": 1.0}, "expected a Reward or a mapping"),
@@ -302,8 +316,10 @@ def test_bad_options_are_refused(tiny_world: World, options: dict[str, Any], mes
 
 
 def test_unknown_options_and_worlds_are_refused(tiny_world: World) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+    with pytest.raises(TypeError, match=r"there is no option 'speed'\. Options: world, horizon, holdout, cost_weight"):
         make(tiny_world, speed=3)
+    with pytest.raises(TypeError, match="no option 'horzion'; did you mean 'horizon'"):
+        make(tiny_world, horzion=3)
     with pytest.raises(ValueError, match="unknown world 'Nowhere', expected one of"):
         UISEnv("Nowhere")
     with pytest.raises(TypeError, match="world"):
@@ -311,6 +327,12 @@ def test_unknown_options_and_worlds_are_refused(tiny_world: World) -> None:
     env = make(tiny_world)
     with pytest.raises(ValueError, match=r"reset takes no options, got \['round'\]"):
         env.reset(options={"round": 3})
+    for options in (5, "round", [1]):
+        with pytest.raises(ValueError, match=r"options is .*, expected a mapping or None"):
+            env.reset(options=options)  # type: ignore[arg-type]
+    for seed in (-1, 1.5, "a", True, 2**64):
+        with pytest.raises(ValueError, match=r"seed is .*, expected an integer in 0\.\.2\*\*64 - 1"):
+            env.reset(seed=seed)  # type: ignore[arg-type]
     mixed = Scenario("mine", (Phase(),), (Segment(0.0, 0),))
     with pytest.raises(ValueError, match="a Scenario holds its own rewards"):
         UISEnv(tiny_world, scenario=mixed, cost_weight=1.0)
@@ -392,7 +414,7 @@ class TestGrid:
         for model in range(2):
             for method in range(2):
                 for budget in range(3):
-                    name = env.step(np.array([model, method, budget]))[4]["arm"]
+                    name = env.unwrapped.names[env.step(np.array([model, method, budget]))[4]["arm"]]
                     m, t = world.catalog.models[model], world.catalog.methods[method]
                     assert name == f"{m}/{t}@{(2, 4, 8)[budget]}"
         with pytest.raises(ValueError, match="outside MultiDiscrete"):

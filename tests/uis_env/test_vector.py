@@ -18,6 +18,7 @@ from uis_env.outcomes import World
 from uis_env.scenarios import SCENARIOS
 from uis_env.tape import tape
 from uis_env.vector import UISVectorEnv
+from uis_env.workflow import WorkflowEnv, WorkflowVectorEnv
 
 Factory = Callable[..., World]
 
@@ -81,6 +82,70 @@ def test_same_as_gymnasium_s_own_vector_of_scalar_environments(world_factory: Fa
         assert ours[0] in envs.observation_space
     for got, expected in zip(envs.reset(), sync.reset(), strict=True):
         assert_same(got, expected)
+
+
+MODES = {"same_step": AutoresetMode.SAME_STEP, "next_step": AutoresetMode.NEXT_STEP, "disabled": AutoresetMode.DISABLED}
+GAMES: list[tuple[Any, Any, dict[str, Any]]] = [
+    (UISEnv, UISVectorEnv, {"horizon": 3, "cost_weight": 50.0}),
+    (UISEnv, UISVectorEnv, {"horizon": 7, "scenario": "lost_model", "observation": "dict"}),
+    (UISEnv, UISVectorEnv, {"horizon": 1500, "order": "iid"}),
+    (UISEnv, UISVectorEnv, {"horizon": 4, "unavailable": "fallback", "scenario": "lost_model"}),
+    (WorkflowEnv, WorkflowVectorEnv, {"deadline": 12.0, "token_budget": 1500.0, "reward": {"tokens": 1e-4}}),
+    (WorkflowEnv, WorkflowVectorEnv, {"deadline": None, "token_budget": 900.0, "quorum": 2, "observation": "dict"}),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("game", range(len(GAMES)))
+def test_all_modes_are_those_of_gymnasium_s_own_vector(world_factory: Factory, game: int, mode: str) -> None:
+    """Also where only some sub-environments are reset, with and without seeds."""
+    scalar, vector, options = GAMES[game]
+    world = world_factory(missing={0: (0,), 7: (1, 4)})
+    envs = vector(world, 4, autoreset=mode, **options)
+    assert envs.autoreset_mode is envs.metadata["autoreset_mode"] is MODES[mode]
+    sync = SyncVectorEnv([lambda: scalar(world, **options)] * 4, autoreset_mode=MODES[mode])
+    random = np.random.default_rng(game)
+
+    def both(method: str, *args: Any, **kwargs: Any) -> Any:
+        ours = getattr(envs, method)(*args, **copy.deepcopy(kwargs))
+        theirs = getattr(sync, method)(*args, **copy.deepcopy(kwargs))
+        for got, expected in zip(ours, theirs, strict=True):
+            assert_same(got, expected)
+        assert ours[0] in envs.observation_space
+        return ours
+
+    both("reset", seed=5)
+    for _ in range(60):
+        masks = np.ones((4, 5), bool) if "unavailable" in options else envs.action_masks()
+        _, _, ended, _, _ = both("step", sample(random, masks))
+        if mode == "disabled" and ended.any():
+            both("reset", options={"reset_mask": ended})
+        elif random.random() < 0.1 and not (mode == "next_step" and ended.any()):
+            mask = random.random(4) < 0.5
+            mask[random.integers(4)] = True
+            both("reset", seed=random.choice([None, 3, 9]), options={"reset_mask": mask})
+    twin = pickle.loads(pickle.dumps(envs))
+    if mode != "disabled":
+        actions = np.zeros(4, int) if "unavailable" in options else envs.action_masks().argmax(axis=1)
+        for got, expected in zip(twin.step(actions), envs.step(actions), strict=True):
+            assert_same(got, expected)
+
+
+def test_disabled_waits_for_a_reset(tiny_world: World) -> None:
+    envs = make(tiny_world, horizon=1, autoreset="disabled")
+    envs.reset(seed=0)
+    assert envs.step([0, 0, 0])[2].all()
+    with pytest.raises(ResetNeeded, match="sub-environment 0 has ended"):
+        envs.step([0, 0, 0])
+
+
+@pytest.mark.parametrize("wrapper", ["NormalizeObservation", "FlattenObservation", "RecordEpisodeStatistics"])
+def test_next_step_is_what_vector_wrappers_want(tiny_world: World, wrapper: str) -> None:
+    envs = getattr(gym.wrappers.vector, wrapper)(make(tiny_world, horizon=4, autoreset="next_step"))
+    envs.reset(seed=0)
+    for _ in range(11):
+        observations, *_ = envs.step(np.zeros(3, int))
+    assert observations.shape == (3, 3)
 
 
 def test_no_round_is_lost(tiny_world: World) -> None:
@@ -201,20 +266,29 @@ def test_one_error_for_a_bad_action(tiny_world: World) -> None:
     for bad in ([0, 0], [0.0, 1.0, 0.0], 0, [[0, 0, 0]], [True, False, True]):
         with pytest.raises(ValueError, match="expected 3 integers"):
             envs.step(bad)
-    assert envs.step(np.array([0, 1, 1], np.uint8))[4]["arm"].tolist() == [
-        "small/single@1",
-        "small/best_of_n@4",
-        "small/best_of_n@4",
-    ]
+    assert envs.step(np.array([0, 1, 1], np.uint8))[4]["arm"].tolist() == [0, 1, 1]
 
 
 def test_bad_options_are_refused(tiny_world: World) -> None:
     for num_envs in (0, 2.0, True):
         with pytest.raises(ValueError, match="expected an integer >= 1"):
             UISVectorEnv(tiny_world, num_envs=num_envs)  # type: ignore[arg-type]
+    assert make(tiny_world, num_envs=np.int64(2)).num_envs == 2  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="autoreset is 'never', expected 'next_step' or 'same_step' or 'disabled'"):
+        make(tiny_world, autoreset="never")
+    with pytest.raises(TypeError, match="no option 'auto_reset'; did you mean 'autoreset'"):
+        make(tiny_world, auto_reset="never")
     envs = make(tiny_world)
-    with pytest.raises(ValueError, match="reset takes no options"):
+    with pytest.raises(ValueError, match="expected all of them in the first reset"):
         envs.reset(options={"reset_mask": np.array([True, False, False])})
+    for mask in (np.zeros(3, bool), np.ones(2, bool), np.ones(3), [True] * 3):
+        with pytest.raises(ValueError, match=r"reset_mask is .*, expected"):
+            envs.reset(options={"reset_mask": mask})
+    with pytest.raises(ValueError, match="reset takes no options"):
+        envs.reset(options={"round": 1})
+    for bad in ([1.5, 2, 3], 1.5, "abc", True, [1, True, 2], -1, [0, -1, 2]):
+        with pytest.raises(ValueError, match="seed is"):
+            envs.reset(seed=bad)
     with pytest.raises(ValueError, match="got 2 seeds for 3 sub-environments"):
         envs.reset(seed=[1, 2])
     with pytest.raises(ValueError, match="reward weight cost is -1"):

@@ -294,7 +294,8 @@ def test_vector_equals_scalar(world_factory: Factory) -> None:
             observation, reward, done, _, info = env.step(actions[i])
             assert (reward, done) == (rewards[i], terminated[i])
             for name in ("arm", "right", "success", "seconds", "tokens"):
-                assert info[name] == infos[name][i]
+                back = infos["final_info"] if done else infos
+                assert info[name] == back[name][i]
             if done:
                 ended += 1
                 np.testing.assert_array_equal(observation, infos["final_obs"][i])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,11 @@ from numpy.typing import NDArray
 from uis_env.bandit import Phase, Reward, tabulate
 from uis_env.episodes import resolve_reward
 from uis_env.outcomes import World
+from uis_env.streams import Rounds, Streams, query_rows
+from uis_env.workflow.rules import Progress, TaskRules, rounding
 from uis_env.worlds import load
 
 Array = NDArray[Any]
-LEFT = 4
-"""Entries of an observation after the context: steps, needed successes, seconds and tokens left, as shares in [0,
-1]."""
 
 
 class Tables(NamedTuple):
@@ -52,23 +52,6 @@ class Tasks(NamedTuple):
     draw: Array
 
 
-class Progress(NamedTuple):
-    """Where n tasks stand.
-
-    Attributes:
-        step: (n,) int32, steps done.
-        need: (n,) int32, successes still needed.
-        seconds, tokens: (n,) float32, what is left (infinite without a limit).
-        done: (n,) bool.
-    """
-
-    step: Array
-    need: Array
-    seconds: Array
-    tokens: Array
-    done: Array
-
-
 class Situation(NamedTuple):
     """What a policy for n tasks may use: `observation` (n, D + 4) is what the environment shows, the rest is the same
     in natural units, with the query's id for policies that know the tables.
@@ -88,7 +71,7 @@ Policy = Callable[[Situation], Array]
 """Actions (n,) for n tasks."""
 
 
-class Workflow:
+class Workflow(Streams):
     """A task: S queries one after the other, each answered by an arm, with a deadline and a token budget.
 
     The queries of a task come from one of the world's groups (drawn uniformly; a task's steps are alike), with
@@ -107,12 +90,16 @@ class Workflow:
         reward: a Reward, or a mapping of some of its settings over the world's defaults; `score` and `offset` must be
             0.
         grouped: False draws the steps of a task from all queries.
-        queries: rows of the queries to ask (None: all); for a split into training and test, say.
+        split: "train" or "test" asks the world's frozen split of its queries only (see `uis_env.split`).
+        queries: rows of the queries to ask (None: all), where another split is wanted.
         context: name of the world's context (None: the first).
+        observation: "flat" or "dict".
+        unavailable: what is done with arms that are not on offer, see `Episodes`.
         world_options: keyword arguments of a named world.
 
     Attributes:
-        world, steps, deadline, token_budget, quorum, reward, context: the settings, resolved.
+        steps, deadline, token_budget, quorum, reward, context: the settings, resolved.
+        rules: how steps, successes, seconds and tokens are used up.
         tables: what a step looks up.
         groups: names of the groups.
 
@@ -130,10 +117,15 @@ class Workflow:
         quorum: int | None = None,
         reward: Reward | Mapping[str, Any] | None = None,
         grouped: bool = True,
+        split: str | None = None,
         queries: Sequence[int] | None = None,
         context: str | None = None,
+        observation: str = "flat",
+        unavailable: str = "error",
         world_options: Mapping[str, Any] | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "world")}
+        self._source = world, given
         if isinstance(world, World) and world_options:
             raise ValueError("world_options belong to a world given by name")
         self.world = world if isinstance(world, World) else load(world, **(world_options or {}))
@@ -156,39 +148,49 @@ class Workflow:
         if self.reward.score or self.reward.offset:
             raise ValueError("a workflow pays success and charges costs: score and offset must be 0")
         self.context = context
-        self.tables, self.groups = _tables(self, grouped, queries, context)
+        self.tables, self.groups = _tables(self, grouped, query_rows(self.world, queries, split), context)
+        self.horizon, (seconds, tokens) = steps, self.limits
+        slack = rounding(seconds, steps), rounding(tokens, steps)
+        self.rules: TaskRules = TaskRules(steps, self.quorum, float(self.reward.quality), seconds, tokens, slack)
+        self.observations, self.masks = self.tables.context, self.tables.mask.view(np.int8)
+        right, spent = (part.mean(axis=1, dtype=np.float64) for part in (self.tables.right, self.tables.spent))
+        self.expected = (self.reward.quality * right - spent).astype(np.float32)
+        context_columns = {"context": slice(0, self.observations.shape[1])}
+        self._open(observation, context_columns, unavailable, self.reward.cost_channel)
 
     @property
     def limits(self) -> tuple[float, float]:
         """Seconds and tokens of a task, infinite where there is no limit."""
         return (self.deadline or math.inf, self.token_budget or math.inf)
 
+    @cached_property
+    def table(self) -> Array:
+        """(Q·R·K, 4) float32, the columns that the rules read."""
+        columns = (getattr(self.tables, name) for name in self.rules.columns)
+        return np.stack([column.astype(np.float32) for column in columns], axis=-1).reshape(-1, 4)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the rules show."""
+        return tuple(self.rules.before(np, self.rules.begin(np, ())))
+
+    def rounds(self, seeds: Sequence[int], episode: int | Array, start: int, share: int = 1) -> Rounds:
+        """See `Streams.rounds`; whole tasks."""
+        tasks = self.tasks(seeds, episode)
+        query, draw = (part[:, start:].T.astype(np.int64, order="C") for part in (tasks.query, tasks.draw))
+        _, draws, arms = self.tables.right.shape
+        return Rounds(query, query, query, (query * draws + draw) * arms)
+
     def begin(self, count: int) -> Progress:
         """`count` tasks before their first step."""
-        seconds, tokens = self.limits
-        return Progress(
-            step=np.zeros(count, np.int32),
-            need=np.full(count, self.quorum, np.int32),
-            seconds=np.full(count, seconds, np.float32),
-            tokens=np.full(count, tokens, np.float32),
-            done=np.zeros(count, bool),
-        )
+        return self.rules.begin(np, (count,))
 
     def situation(self, tasks: Tasks, progress: Progress) -> Situation:
         """What is seen now (of tasks that are over: their last query)."""
         query = tasks.query[np.arange(len(tasks.query)), np.minimum(progress.step, self.steps - 1)]
-        seconds, tokens = self.limits
-        left = np.stack(
-            [
-                (self.steps - progress.step) / self.steps,
-                progress.need / self.quorum,
-                np.ones_like(progress.seconds) if math.isinf(seconds) else progress.seconds / np.float32(seconds),
-                np.ones_like(progress.tokens) if math.isinf(tokens) else progress.tokens / np.float32(tokens),
-            ],
-            axis=1,
-        )
+        shares = self.rules.shares(np, progress)
         return Situation(
-            observation=np.concatenate([self.tables.context[query], np.clip(left, 0, 1)], axis=1, dtype=np.float32),
+            observation=np.concatenate([self.tables.context[query], shares], axis=1, dtype=np.float32),
             query=query,
             group=tasks.group,
             steps=self.steps - progress.step,
@@ -212,17 +214,9 @@ class Workflow:
         rows = np.arange(len(actions))
         at = np.minimum(progress.step, self.steps - 1)
         cell = (tasks.query[rows, at], tasks.draw[rows, at], actions)
-        going = ~progress.done
-        seconds = np.where(going, progress.seconds - self.tables.seconds[cell], progress.seconds)
-        tokens = np.where(going, progress.tokens - self.tables.tokens[cell], progress.tokens)
-        least = [-rounding(limit, self.steps) for limit in self.limits]
-        within = (seconds >= least[0]) & (tokens >= least[1])
-        need = progress.need - (going & within & self.tables.right[cell])
-        step = progress.step + going.astype(np.int32)
-        success = going & (need == 0)
-        paid = np.where(success, np.float32(self.reward.quality), np.float32(0)) - self.tables.spent[cell]
-        done = progress.done | success | ~within | (need > self.steps - step)
-        return Progress(step, need, seconds, tokens, done), np.where(going, paid, np.float32(0)), success
+        found = {name: getattr(self.tables, name)[cell] for name in self.rules.columns}
+        after, reward, shown = self.rules.step(np, progress, found)
+        return after, reward, shown["success"] > 0
 
     def tasks(self, seeds: Sequence[int], episode: int | Array = 0) -> Tasks:
         """The tapes of (seed, episode); episode 0 is the one that `reset(seed=seed)` plays."""
@@ -235,15 +229,6 @@ class Workflow:
         group = int(rng.integers(len(self.groups)))
         place = rng.integers(self.tables.sizes[group], size=self.steps)
         return group, self.tables.members[group, place], rng.integers(self.tables.right.shape[1], size=self.steps)
-
-
-def rounding(limit: float, steps: int) -> float:
-    """What float32 rounding may take from a limit that is used up exactly, in its unit.
-
-    Limit and amounts (which add up to the limit) are each off by 2^-24 of it at most, and so is every subtraction;
-    without this three steps of .7 s would overrun 2.1 s.
-    """
-    return (steps + 2) * 2.0**-24 * limit
 
 
 def play(flow: Workflow, policy: Policy, tasks: Tasks) -> tuple[Array, Array]:
@@ -262,13 +247,10 @@ def play(flow: Workflow, policy: Policy, tasks: Tasks) -> tuple[Array, Array]:
 
 
 def _tables(
-    flow: Workflow, grouped: bool, queries: Sequence[int] | None, context: str | None
+    flow: Workflow, grouped: bool, queries: Array | None, context: str | None
 ) -> tuple[Tables, tuple[str, ...]]:
     world = flow.world
-    count = len(world.query_ids)
-    rows = np.arange(count) if queries is None else np.asarray(queries)
-    if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= count or len(set(rows.tolist())) != rows.size:
-        raise ValueError(f"queries are expected to be distinct rows in 0..{count - 1} of world {world.name!r}")
+    rows = np.arange(len(world.query_ids)) if queries is None else queries
     costs = tabulate(world, [Phase(dataclasses.replace(flow.reward, quality=0.0))], context)
     labels = np.array(world.groups)[rows] if grouped else np.full(rows.size, "all")
     groups = tuple(sorted(set(labels.tolist())))
