@@ -14,7 +14,7 @@ def entrant(part: AgentConfig, agent: Agent, extra: Mapping[str, Factory]) -> En
     """Kind and role of an entry: a user's agent is a learner; whoever sees what no agent sees is a reference."""
     known = None if part.what in extra else AGENTS.get(part.what)
     role = known.role if known else "learner"
-    return Entrant(part.what, "reference" if agent.privileged else role)
+    return Entrant(part.what, "reference" if agent.privileged else role, own=known is None)
 
 
 def check_references(parts: Sequence[AgentConfig]) -> None:

@@ -34,10 +34,17 @@ class CellKey(NamedTuple):
 
 
 class Entrant(NamedTuple):
-    """What an entry of a config is, whatever its label: its kind, and that kind's role (`agents.registry`)."""
+    """What an entry of a config is, whatever its label.
+
+    Attributes:
+        kind: as in the registry, or what names a user's agent.
+        role: that of the kind (`agents.registry`).
+        own: whether it is a user's agent, which the registry does not have.
+    """
 
     kind: str
     role: Role
+    own: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,7 +131,7 @@ def read_runs(root: Path) -> list[Cell]:
                 bin_rounds=entry["bin_rounds"],
                 seeds=arrays[f"{i}/seeds"],
                 agents={one["name"]: _unflatten(arrays, f"{i}/{j}/") for j, one in enumerate(entry["agents"])},
-                entrants={one["name"]: Entrant(one["kind"], one["role"]) for one in entry["agents"]},
+                entrants={one["name"]: Entrant(one["kind"], one["role"], one["own"]) for one in entry["agents"]},
                 references=entry["references"],
                 holdout_fixed=arrays.get(f"{i}/holdout_fixed"),
             )

@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 def findings(analyses: Sequence[Analysis]) -> list[Finding]:
     """What a reader should take away, the verdict first; findings that have nothing to say are left out."""
     makers: tuple[Callable[[Sequence[Analysis]], Finding | None], ...]
-    makers = (_verdict, _recall, _ceiling, _gap, _arms, _replay, _stuck)
+    makers = (_own, _verdict, _recall, _ceiling, _gap, _arms, _replay, _stuck)
     return [finding for make in makers if (finding := make(analyses)) is not None]
 
 
@@ -73,6 +73,35 @@ def _learners(analyses: Sequence[Analysis]) -> Iterator[tuple[Analysis, PairedRo
         for agent, pair in analysis.versus_best_fixed().items():
             if analysis.cell.role(agent) == "learner":
                 yield analysis, pair, analysis.honesty[agent]
+
+
+def _own(analyses: Sequence[Analysis]) -> Finding | None:
+    """How a user's own agents did, before all else: the best of them where it did best."""
+    rows = [
+        (analysis, pair)
+        for analysis in analyses
+        for agent, pair in analysis.versus_best_fixed().items()
+        if analysis.cell.entrants[agent].own
+    ]
+    if not rows:
+        return None
+    analysis, best = max(_recorded(rows), key=lambda row: row[1].difference)
+    learners = [agent for agent in analysis.ranking() if analysis.cell.role(agent) == "learner"]
+    over_seeds = "" if math.isnan(best.difference_lo) else f" {span(best.difference_lo, best.difference_hi)}"
+    text = (
+        f"Against the best fixed arm: {signed(best.difference)}{over_seeds} a round{where(analysis, analyses)}, "
+        f"{p_value(best.p_holm)} after Holm's correction"
+    )
+    held = analysis.summary[best.agent]
+    if not math.isnan(held.holdout):
+        text += f"; in the hold-out {signed(held.holdout)}"
+        text += "" if math.isnan(held.holdout_qlo) else f" {span(held.holdout_qlo, held.holdout_qhi)}"
+    place = learners.index(best.agent) + 1
+    title = f"Your agent {best.agent} is number {place} of {len(learners)} learners{where(analysis, analyses)}"
+    clear = best.p_holm < LEVEL
+    return Finding(
+        title, text + ".", "plain" if not clear else "good" if best.difference > 0 else "bad", analyses.index(analysis)
+    )
 
 
 def _verdict(analyses: Sequence[Analysis]) -> Finding | None:

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from experiments.analysis import Analysis, PairedRow, SummaryRow
 from experiments.report.findings import LEVEL, p_value, signed
-from experiments.results import PERCENTILES
+from experiments.results import PERCENTILES, Entrant
 from experiments.tables import UNITS, percent
 
 COLUMNS = 8
@@ -22,7 +22,7 @@ def overview(analyses: Sequence[Analysis]) -> str:
         {agent: row for agent, row in analysis.versus_best_fixed().items() if agent != analysis.cell.oracle}
         for analysis in analyses
     ]
-    roles = {agent: one.role for analysis in analyses for agent, one in analysis.cell.entrants.items()}
+    entrants = {agent: one for analysis in analyses for agent, one in analysis.cell.entrants.items()}
     places: dict[str, list[float]] = {}
     for rows in versus:
         for place, agent in enumerate(sorted(rows, key=lambda agent: -rows[agent].difference)):
@@ -30,8 +30,8 @@ def overview(analyses: Sequence[Analysis]) -> str:
     if not places:
         return ""
     body = ""
-    for agent in sorted(places, key=lambda agent: sum(places[agent]) / len(places[agent])):
-        body += f'<tr class="{roles[agent]}"><td class="name">{_breakable(agent)}</td>'
+    for agent in sorted(places, key=lambda a: (not entrants[a].own, sum(places[a]) / len(places[a]))):
+        body += f'<tr class="{_kind(entrants[agent])}"><td class="name">{_breakable(agent)}</td>'
         for rows in versus:
             body += _shaded(rows[agent], rows.values()) if agent in rows else "<td></td>"
         body += "</tr>\n"
@@ -40,8 +40,9 @@ def overview(analyses: Sequence[Analysis]) -> str:
 <div class="scroll"><table class="heat" data-file="comparisons"><thead>{_overview_head(analyses)}</thead>
 <tbody>
 {body}</tbody></table></div>
-<p class="caption">Reward per round minus that of the best fixed arm of the same rounds; agents by mean rank. Blue is
-better, orange worse; bold where the Holm-corrected p is below .05. Choose a column to look closer.</p>
+<p class="caption">Reward per round minus that of the best fixed arm of the same rounds; agents by mean rank, your
+own first. Blue is better, orange worse; bold where the Holm-corrected p is below .05. Choose a column to look
+closer.</p>
 </section>"""
 
 
@@ -82,7 +83,7 @@ def ranked(index: int, analysis: Analysis) -> str:
     rows = ""
     for rank, agent in enumerate(analysis.ranking(), 1):
         row, honest, pair = analysis.summary[agent], analysis.honesty[agent], versus.get(agent)
-        role = analysis.cell.role(agent)
+        entrant = analysis.cell.entrants[agent]
         half = f" <small>±{(row.reward_hi - row.reward_lo) / 2:.3f}</small>"
         cells = [
             _cell(rank, str(rank), "w1"),
@@ -104,9 +105,11 @@ def ranked(index: int, analysis: Analysis) -> str:
             _cell(row.reward_fresh, f"{row.reward_fresh:.3f}", "w1"),
             _cell(row.reward_replayed, f"{row.reward_replayed:.3f}", "w1"),
             _cell(row.optimal_rate, percent(row.optimal_rate), "w2"),
-            _cell(honest.stuck, percent(honest.stuck), "w2") if role == "learner" else _cell(math.nan, "", "w2"),
+            _cell(honest.stuck, percent(honest.stuck), "w2")
+            if entrant.role == "learner"
+            else _cell(math.nan, "", "w2"),
         ]
-        rows += f'<tr class="{role}">{"".join(cells)}</tr>\n'
+        rows += f'<tr class="{_kind(entrant)}">{"".join(cells)}</tr>\n'
     columns = "".join(f'<th class="{kind}"><button type="button">{escape(name)}</button></th>' for name, kind in head)
     return f"""<section class="cell" data-cell="{index}">
 <div class="bar"><h2>Ranked</h2></div>
@@ -119,6 +122,10 @@ def ranked(index: int, analysis: Analysis) -> str:
 """
 
 
+def _kind(entrant: Entrant) -> str:
+    return entrant.role + " own" * entrant.own
+
+
 def _held(row: SummaryRow) -> str:
     return _cell(row.holdout, signed(row.holdout), "clear" if row.holdout_qlo > 0 or row.holdout_qhi < 0 else "")
 
@@ -129,9 +136,8 @@ def families(index: int, analysis: Analysis) -> str:
     leads = analysis.by_family()
     if len(known["names"]) < 2 or not leads:
         return ""
-    agents = [agent for agent in analysis.ranking() if agent in leads and analysis.cell.role(agent) == "learner"][
-        :COLUMNS
-    ]
+    learners = [agent for agent in analysis.ranking() if agent in leads and analysis.cell.role(agent) == "learner"]
+    agents = sorted(learners, key=lambda agent: not analysis.cell.entrants[agent].own)[:COLUMNS]
     head = "".join(f"<th>{_breakable(agent)}</th>" for agent in agents)
     largest = max((abs(lead) for agent in agents for lead in leads[agent] if not math.isnan(lead)), default=1.0) or 1.0
     body = ""

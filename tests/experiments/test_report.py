@@ -282,3 +282,17 @@ def test_a_browser_draws_it_and_nothing_overflows(report, tmp_path, width):
     page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     result = json.loads(unescape(re.search(r'data-result="([^"]*)"', page).group(1)))
     assert result == {"svg": 5, "overflow": 0, "wide": [], "rows": 6}
+
+
+def test_a_users_own_agent_comes_first_and_is_marked(analyses, tmp_path):
+    mine = []
+    for analysis in analyses:
+        entrants = {name: one._replace(own=name == "slow") for name, one in analysis.cell.entrants.items()}
+        mine.append(replace(analysis, cell=replace(analysis.cell, entrants=entrants)))
+    first = findings(mine)[0]
+    assert first.title.startswith("Your agent slow is number ")
+    write_report(mine, MANIFEST, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    heat = re.search(r'<table class="heat".*?</table>', text, re.S).group(0)
+    assert re.search(r'<tbody>\s*<tr class="learner own"><td class="name">slow<', heat)
+    assert text.count('class="learner own"') == 1 + len(mine)

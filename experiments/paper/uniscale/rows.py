@@ -118,7 +118,7 @@ def agent_rows(config: str, cells: Sequence[Cell]) -> Iterator[AgentRow]:
                 *cell.key,
                 int(bool(cell.references["simulated"])),
                 agent,
-                *cell.entrants[agent],
+                *cell.entrants[agent][:2],
                 len(cell.seeds),
                 *window,
                 *measures.mean(reward),
