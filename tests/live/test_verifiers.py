@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,6 @@ def test_grading() -> None:
     assert callback(lambda answer, right: 1.0).grade("", "b") == 0
     with pytest.raises(ValueError, match="callback returned 2"):
         callback(lambda answer, right: 2.0).grade("a", "b")
-    with pytest.raises(ValueError, match="holds no number"):
-        numeric().grade("3", "three")
 
 
 def test_reasoning_gym_is_right_only_at_full_score() -> None:
@@ -87,20 +87,157 @@ def test_reasoning_gym_is_right_only_at_full_score() -> None:
     assert verifier.extract("thus\na\nb") == "a\nb"
 
 
-@given(st.text())
-def test_extraction_takes_any_text_and_is_stable(text: str) -> None:
-    for verifier in (exact(), numeric(), choice(), regex("a+")):
+RIGHT = {"exact": "Paris", "numeric": "7", "choice": "B"}
+GRADERS = {"exact": exact(), "numeric": numeric(), "choice": choice()}
+CLOSING = [
+    "I hope this answer is helpful!",
+    "I hope my answer is clear.",
+    "Hope this helps! Let me know if you have any questions.",
+    "Please let me know if you need anything else 😊",
+    "Thank you for the question.",
+    "Note that this is final.",
+    "(Note: the answer is short because nothing else was asked.)",
+    "Feel free to ask more!\n\nBest regards",
+]
+OPENING = ["<think>The answer is A, 5 or Rome. \\boxed{5}</think>", "Rome? A? 5?</think>", "◁think▷Rome, 5, A◁/think▷"]
+FORMS = [
+    "{}",
+    "**{}**",
+    "Answer: {}",
+    "The answer is {}.",
+    "\\boxed{{{}}}",
+    "<answer>{}</answer>",
+    "$\\boxed{{\\text{{{}}}}}$",
+]
+TEXTS = st.text() | st.text(st.characters(codec=None)) | st.text("0123456789.,-−/ eE^%()$½πx=", max_size=40)
+
+
+@given(TEXTS)
+def test_any_text_is_read_and_read_again_alike(text: str) -> None:
+    for kind, verifier in GRADERS.items():
         answer = verifier.extract(text)
-        assert verifier.grade(answer, "7") in (0, 1)
-    for verifier in (numeric(), choice()):
-        assert verifier.extract(verifier.extract(text)) == verifier.extract(text)
+        assert verifier.grade(answer, RIGHT[kind]) in (0, 1)
+        assert verifier.grade(text, RIGHT[kind]) in (0, 1)
+        if kind != "exact":
+            assert verifier.extract(answer) == answer
+        (vote,) = verifier.group([answer])
+        assert verifier.group([answer, answer]) == [vote, vote]
+        assert (vote == "") == (answer == "")
+    assert regex("a+").grade(regex("a+").extract(text), "a") in (0, 1)
     assert isinstance(marked(text), bool)
 
 
+@given(
+    st.sampled_from(list(RIGHT)),
+    st.sampled_from(FORMS),
+    st.sampled_from(["", *OPENING]),
+    st.sampled_from(["", *CLOSING]),
+    st.sampled_from([" ", "\n", "\n\n", "\r\n", "\u2028", " \u00a0 "]),
+)
+def test_grades_do_not_depend_on_what_surrounds_the_answer(
+    kind: str, form: str, opening: str, closing: str, gap: str
+) -> None:
+    text = form.format(RIGHT[kind])
+    if "." not in text[-2:] and not gap.strip(" \u00a0"):
+        text += "."
+    whole = f"{opening}{gap}{text}{gap}{closing}"
+    verifier = GRADERS[kind]
+    assert verifier.grade(verifier.extract(whole), RIGHT[kind]) == 1
+
+
+HUGE = [
+    "9" * 10_000,
+    "Answer: " + "1," * 10_000,
+    "1/" * 10_000,
+    "\\boxed{" * 10_000,
+    "{" * 10_000 + "}" * 10_000,
+    "<think>" * 10_000,
+    "<answer>" * 10_000,
+    "the answer is " * 10_000,
+    "answer to the question " * 10_000,
+    "(" * 20_000,
+    "A or C, not " * 10_000,
+    "-" * 20_000 + "5",
+    " " * 50_000 + "5",
+    "\n" * 50_000,
+    "#" * 50_000,
+    "I hope " * 10_000,
+    "\n- Note: " * 5_000,
+    "\\frac{" * 10_000,
+    "\\text{" * 10_000,
+    "1 000 " * 10_000,
+    "1.5e3 " * 10_000,
+    "10^999999999 1e999999999 2^99999",
+    "\ud83d" * 10_000,
+    "e\u0301" * 20_000,
+    "answer" * 20_000,
+    "**" * 20_000,
+    '"' * 50_000,
+    "a b " * 20_000,
+]
+
+
+@pytest.mark.parametrize("text", HUGE, ids=lambda text: ascii(text[:12]))
+def test_huge_texts_are_read(text: str) -> None:
+    """Every pattern is linear: these take well under a second each, and some took minutes with a quadratic one."""
+    for kind, verifier in GRADERS.items():
+        assert verifier.grade(verifier.extract(text), RIGHT[kind]) == 0
+    marked(text)
+
+
+def test_a_number_of_too_many_digits_is_no_answer() -> None:
+    assert numeric().extract("9" * 1_900) == "9" * 1_900
+    assert numeric().extract("7, or " + "9" * 10_000) == ""
+    assert numeric().grade("9" * 10_000, "9") == 0
+    with pytest.raises(ValueError, match="holds no number"):
+        numeric().grade("9", "9" * 10_000)
+
+
 @given(st.integers(-(10**9), 10**9))
-def test_numbers_survive_every_way_of_writing_them(number: int) -> None:
-    for text in (f"{number}", f"{number:,}", f"{number}.0", f"Answer: {number} things", f"= **{number}**"):
+def test_integers_survive_every_way_of_writing_them(number: int) -> None:
+    dashed = f"{number}".replace("-", "−")
+    spaced = f"{number:,}".replace(",", "\u202f")
+    latex = f"{number:,}".replace(",", "{,}")
+    dollars = f"${number:,}".replace("$-", "-$")
+    for text in (
+        f"{number}",
+        f"{number:,}",
+        f"{number}.0",
+        f"Answer: {number} things",
+        f"= **{number}**",
+        dashed,
+        spaced,
+        latex,
+        dollars,
+        f"\\boxed{{{latex}}}",
+        f"It is {number}.",
+        f"{number}e0",
+        f"<answer> {number} </answer>",
+    ):
         assert numeric().extract(text) == str(number)
+
+
+@given(st.fractions(max_denominator=10_000))
+def test_fractions_survive_every_way_of_writing_them(number: Fraction) -> None:
+    sign, above, below = "-" if number < 0 else "", abs(number.numerator), number.denominator
+    texts = [
+        f"{number.numerator}/{below}",
+        f"{number.numerator} / {below}",
+        rf"\boxed{{{sign}\frac{{{above}}}{{{below}}}}}",
+        rf"{sign}\dfrac{{{above}}}{{{below}}}",
+    ]
+    if below > 1:
+        texts.append(f"{sign}{above // below} {above % below}/{below}" if above > below else f"{sign}{above}/{below}")
+    for text in texts:
+        assert Fraction(numeric().extract(text)) == number
+
+
+@given(st.decimals(-(10**6), 10**6, places=2, allow_nan=False, allow_infinity=False))
+def test_decimals_survive_every_way_of_writing_them(number: Decimal) -> None:
+    english = f"{number:,.2f}"
+    european = english.translate(str.maketrans(",.", ".,"))
+    for text in (english, european, f"Answer: {number:.2f}", f"{number:.10e}", f"{number:.10e}".replace("e", " × 10^")):
+        assert Fraction(numeric().extract(text)) == Fraction(number)
 
 
 @pytest.mark.parametrize(
