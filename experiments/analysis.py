@@ -16,6 +16,7 @@ import numpy as np
 from experiments import statistics
 from experiments.components import TwoWay, two_way
 from experiments.results import AgentRuns, Array, Cell, CellKey
+from experiments.statistics import Estimate
 
 EARLY = 1000
 """Rounds of the early mark."""
@@ -336,7 +337,7 @@ def _honesty(cell: Cell) -> dict[str, HonestyRow]:
             base = fixed.totals["regret"] / cell.rounds
             gain = base - (runs.totals["regret"] + runs.totals["pilot_charge"]) / cell.rounds
         gain_low, gain_high = statistics.mean_interval(gain)
-        share = _share(gain, base) if gap.low > 0 else _NOTHING
+        share = statistics.ratio(gain, base) if gap.low > 0 else _NOTHING
         iqm_low, iqm_high = statistics.interquartile_interval(reward)
         given = ceiling.value if ceiling.low > 0 else np.nan
         rows[agent] = HonestyRow(
@@ -374,27 +375,14 @@ def _honesty(cell: Cell) -> dict[str, HonestyRow]:
     return rows
 
 
-class _Value(NamedTuple):
-    value: float
-    low: float
-    high: float
+_NOTHING = Estimate(np.nan, np.nan, np.nan)
 
 
-_NOTHING = _Value(np.nan, np.nan, np.nan)
-
-
-def _value(data: Mapping[str, Any] | None) -> _Value:
+def _value(data: Mapping[str, Any] | None) -> Estimate:
     """A value of the references with its interval; NaN where there is none."""
     if data is None:
         return _NOTHING
-    return _Value(*(np.nan if data[name] is None else float(data[name]) for name in _Value._fields))
-
-
-def _share(gain: Array, gap: Array) -> _Value:
-    """A ratio of two means over seeds, (S,) each, with its interval from paired replicates."""
-    ratios = statistics.mean_replicates(gain) / statistics.mean_replicates(gap)
-    low, high = statistics.interval(ratios, len(gain))
-    return _Value(float(gain.mean() / gap.mean()), float(low), float(high))
+    return Estimate(*(np.nan if data[name] is None else float(data[name]) for name in Estimate._fields))
 
 
 def _early(cell: Cell, runs: AgentRuns) -> float:

@@ -131,6 +131,13 @@ def two_way_estimate(values: ArrayLike) -> Estimate:
     return Estimate(float(found.mean[0]), float(low), float(high))
 
 
+def two_way_ratio(values: ArrayLike, others: ArrayLike) -> Estimate:
+    """The ratio of two means over the same seeds and queries, (S, Q) or (1, Q) values each (the delta method)."""
+    values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
+    ratio = values.mean() / others.mean()
+    return two_way_estimate(ratio + (values - ratio * others) / others.mean())
+
+
 def _design(share: Array) -> Design:
     """The design of (S, Q) shares of the rounds."""
     u, v = share.sum(axis=1), share.sum(axis=0)

@@ -35,6 +35,11 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
 
 @cache
 def multiplicities(units: int, stream: int, resamples: int = RESAMPLES) -> Array:
@@ -91,6 +96,26 @@ def mean_interval(values: ArrayLike) -> Array:
     return interval(mean_replicates(values), len(np.asarray(values)))
 
 
+def estimate(values: ArrayLike) -> Estimate:
+    """The mean of (S,) values with its interval over seeds.
+
+    Examples:
+        >>> estimate([1.0, 2.0, 3.0, 2.0, 1.0, 3.0]).value
+        2.0
+    """
+    values = np.asarray(values, np.float64)
+    low, high = mean_interval(values)
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
+def ratio(values: ArrayLike, others: ArrayLike) -> Estimate:
+    """The ratio of the means of two measures over the same seeds, (S,) each, resampled together."""
+    values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = interval(mean_replicates(values) / mean_replicates(others), len(values))
+        return Estimate(float(np.divide(values.mean(), others.mean())), float(low), float(high))
+
+
 def interquartile_mean(values: ArrayLike) -> Array:
     """(...) mean of the middle half of (S, ...) values: a quarter of the seeds, rounded down, is cut at either end."""
     return np.asarray(stats.trim_mean(np.asarray(values, np.float64), 0.25, axis=0))
@@ -111,11 +136,6 @@ def query_replicates(values: ArrayLike, weights: ArrayLike) -> Array:
     total = np.concatenate([rows @ table for rows in _batches(len(weights))])
     with np.errstate(invalid="ignore"):
         return np.asarray(total[:, :-1] / total[:, -1:])
-
-
-def two_way_units(seeds: int, queries: int) -> int:
-    """The units that `interval` should count when both are resampled: the fewer, of those that vary at all."""
-    return min((n for n in (seeds, queries) if n > 1), default=1)
 
 
 def improvement(differences: ArrayLike) -> Array:

@@ -26,6 +26,7 @@ from agents.workflow_bandit import blind_policy, learn_blind
 from agents.workflow_policy import Settings, greedy_policy, train
 from experiments import backend
 from experiments.cells import make_spec
+from experiments.components import two_way_estimate, two_way_ratio
 from experiments.config import ConfigError
 from uis_env.bandit import Reward
 from uis_env.outcomes import World, atomic_write
@@ -188,25 +189,25 @@ def rows_of(returns: dict[str, Array], success: dict[str, float]) -> list[Row]:
     best, learned = means[PLAN], means[LEARNED]
     rows = []
     for name, value in means.items():
-        share = value.mean() / best.mean()
+        reached, share, lead = (
+            two_way_estimate([value]),
+            two_way_ratio([value], [best]),
+            two_way_estimate([learned - value]),
+        )
         rows.append(
             Row(
                 name,
-                float(value.mean()),
-                _half_width(value),
+                reached.value,
+                reached.half,
                 success[name],
-                float(share),
-                _half_width((value - share * best) / best.mean()),  # the delta method for a ratio of means
-                float((learned - value).mean()),
-                _half_width(learned - value),
+                share.value,
+                share.half,
+                lead.value,
+                lead.half,
                 returns[name].mean(axis=1).tolist(),
             )
         )
     return rows
-
-
-def _half_width(values: Array) -> float:
-    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def markdown(instance: Instance, rows: Sequence[Row]) -> str:

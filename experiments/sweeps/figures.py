@@ -8,8 +8,7 @@ import numpy as np
 
 from experiments.charts import Line, bars, chart, stacked
 from experiments.html import Figure
-from experiments.statistics import interval
-from experiments.sweeps.measures import VALUES, Sweep, curve, kinds, units
+from experiments.sweeps.measures import VALUES, Sweep, curve, intervals, kinds, span
 from experiments.sweeps.rows import arm_rows
 
 MOST = 8
@@ -21,7 +20,7 @@ def frontier(sweep: Sweep, axis: str) -> Figure:
     column = VALUES.index(axis)
     static, (low, high) = sweep.static.mean, sweep.static.ends
     hull = np.geomspace(static[:, column].min(), static[:, column].max(), 60)
-    reached = curve(sweep.static, axis).at(hull)[0]
+    reached = curve(sweep.static, axis).at(hull).mean(axis=(0, 1))
     lines = [
         Line("static configurations", static[:, column], static[:, 0], low[:, 0], high[:, 0], joined=False),
         Line("mixtures of them", hull, reached),
@@ -49,13 +48,12 @@ def gain(sweep: Sweep, axis: str) -> Figure:
     for i, name in enumerate(list(sweep.agents)[:MOST]):
         policy = sweep.policies[name]
         mine = curve(policy, axis, sweep.along(axis))
-        low, high = (max(one.x[0].min() for one in (mine, static)), min(one.x[0].max() for one in (mine, static)))
-        if not low < high:
+        places = span(mine, static, 40)
+        if not len(places):
             continue
-        places = np.geomspace(low, high, 40)
         difference = 100 * (mine.at(places) - static.at(places))
-        band = interval(difference[1:], units(policy)) if i == 0 else (None, None)
-        lines.append(Line(name, places, difference[0], *band))
+        band = intervals(difference) if i == 0 else (None, None)
+        lines.append(Line(name, places, difference.mean(axis=(0, 1)), *band))
     return Figure(
         f"Gain over static configurations at equal {axis}{_label(sweep)}",
         chart(lines, f"mean {axis} (log)", "points of accuracy", log_x=True),

@@ -1,8 +1,9 @@
 """What a sweep says: policies valued question by question, their frontiers, and areas between frontiers.
 
 A choice is valued at its expectation (`World.expected`: an exact pool formula, or a mean over many draws), so that no
-policy gains by the luck of its draws; the two oracles that do otherwise say so. Replicates resample questions and
-seeds, the same for all policies: differences are paired.
+policy gains by the luck of its draws; the two oracles that do otherwise say so. Intervals are over questions and seeds
+(`components`), the same for all policies: differences are paired. What is not a mean (a ratio, a frontier) is replaced
+by its derivative at the means (the delta method): values per question and seed, the mean of which it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import statistics
+from experiments.components import two_way, two_way_estimate
 from experiments.references import upper_hull
 from experiments.results import Entrant, SweepRuns
 from experiments.statistics import Estimate
@@ -51,14 +52,9 @@ class Policy:
         return np.asarray(self.value.mean(axis=(0, 1)))
 
     @cached_property
-    def replicates(self) -> Array:
-        """(B, P, 3) means over resampled questions and seeds."""
-        return resampled(self.value)
-
-    @cached_property
     def ends(self) -> Array:
         """(2, P, 3) ends of the intervals of the means."""
-        return ends(self.replicates, self.value)
+        return intervals(self.value)
 
     def shares(self, arms: Array) -> Array:
         """(n, S, P) whether the chosen arm is one of (K,) bool."""
@@ -67,26 +63,15 @@ class Policy:
         return np.asarray(arms[self.arm])
 
 
-def resampled(values: Array) -> Array:
-    """(B, ...) means of (n, S, ...) values: both resampled with independent multiplicities (`statistics`)."""
-    questions, seeds, *rest = values.shape
-    over_questions = statistics.multiplicities(questions, statistics.QUERIES)
-    over_seeds = statistics.multiplicities(seeds, statistics.SEEDS)
-    by_seed = (over_questions @ values.reshape(questions, -1)).reshape(len(over_questions), seeds, -1)
-    total = np.einsum("bs,bsj->bj", over_seeds, by_seed)
-    return np.asarray(total.reshape(-1, *rest) / (questions * seeds))
-
-
-def ends(replicates: Array, values: Array) -> Array:
-    """(2, ...) ends of intervals from replicates of (n, S, ...) values."""
-    questions, seeds = values.shape[:2]
-    return statistics.interval(replicates, statistics.two_way_units(seeds, questions))
+def intervals(values: Array) -> Array:
+    """(2, ...) ends of the intervals of the means of (n, S, ...) values."""
+    flat = values.reshape(*values.shape[:2], -1).transpose(2, 1, 0)
+    return two_way(flat, np.ones(flat.shape[1:])).intervals().reshape(2, *values.shape[2:])
 
 
 def estimate(values: Array) -> Estimate:
     """The mean of (n, S) values."""
-    low, high = ends(resampled(values), values)
-    return Estimate(float(values.mean()), float(low), float(high))
+    return two_way_estimate(values.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,35 +215,45 @@ def _ranked(table: Array, weights: Array, offered: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Mean accuracy `y` against mean tokens or seconds `x` of m points, (1 + B, m); the first row is the estimate."""
+    """A frontier: the accuracies `y` against the tokens or seconds `x` of m points, (n, S, m) by question and seed."""
 
     x: Array
     y: Array
 
     @cached_property
+    def points(self) -> Array:
+        """(m, 2) mean x and y."""
+        return np.stack([part.mean(axis=(0, 1)) for part in (self.x, self.y)], axis=1)
+
+    @cached_property
     def corners(self) -> Array:
-        """(H,) the points at the corners of the estimate's upper hull."""
-        points = np.column_stack([self.x[0], self.y[0]])
-        return np.array([int(np.flatnonzero((points == corner).all(axis=1))[0]) for corner in upper_hull(points)])
+        """(H,) the points at the corners of the upper hull, by rising x."""
+        hull = upper_hull(self.points)
+        return np.array([int(np.flatnonzero((self.points == corner).all(axis=1))[0]) for corner in hull])
 
     def at(self, place: Array) -> Array:
-        """(1 + B, G) accuracy at a mean x of at most (G,) or (1 + B, G) places, tossing coins between two points.
+        """(n, S, G) values the means of which are the accuracies at a mean x of (G,) places, tossing coins.
 
-        That is the upper hull of the points. All replicates go through the estimate's corners: choosing them anew for
-        each would reward luck. Left of the leftmost corner, that corner; beyond the highest, that one.
+        That is the upper hull of the points: left of the leftmost corner, that corner; beyond the highest, that one.
+        Places may be (n, S, G) too, by question and seed; the accuracies are then those at their means.
         """
-        places = np.broadcast_to(place, (len(self.x), np.shape(place)[-1]))
-        x, y = self.x[:, self.corners], self.y[:, self.corners]
-        order = x.argsort(axis=1, kind="stable")
-        x, y = np.take_along_axis(x, order, axis=1), np.take_along_axis(y, order, axis=1)
-        return np.stack([np.interp(*row) for row in zip(places, x, y, strict=True)])
+        mean = place.mean(axis=(0, 1)) if place.ndim == 3 else place
+        corner = self.points[self.corners]
+        left = np.clip(np.searchsorted(corner[:, 0], mean, side="right") - 1, 0, len(corner) - 1)
+        right = np.minimum(left + 1, len(corner) - 1)
+        run, rise = (corner[right] - corner[left]).T
+        inside = (run > 0) & (mean >= corner[0, 0])
+        share = np.where(inside, (mean - corner[left, 0]) / np.where(inside, run, 1.0), 0.0)
+        slope = np.where(inside, rise / np.where(inside, run, 1.0), 0.0)
+        x, y = self.x[..., self.corners], self.y[..., self.corners]
+        moved = place - ((1 - share) * x[..., left] + share * x[..., right])
+        return np.asarray((1 - share) * y[..., left] + share * y[..., right] + slope * moved)
 
 
 def curve(policy: Policy, axis: str, points: Array | slice = slice(None)) -> Curve:
     """The frontier of a policy over some of its P points, against an axis of `AXES`."""
-    column = VALUES.index(axis)
-    rows = np.concatenate([policy.mean[None], policy.replicates])[:, points]
-    return Curve(rows[..., column], rows[..., 0])
+    value = policy.value[:, :, points]
+    return Curve(value[..., VALUES.index(axis)], value[..., 0])
 
 
 class Area(NamedTuple):
@@ -269,38 +264,31 @@ class Area(NamedTuple):
     difference: Estimate
 
 
-def area(mine: Curve, other: Curve, units: int) -> Area:
-    """Between two frontiers with paired replicates, over what both span, evenly in the logarithm of tokens or seconds.
-
-    `units` is the fewer of seeds and questions, for the interval. NaN where they have nothing in common.
-    """
-    low = max(float(one.x[0].min()) for one in (mine, other))
-    high = min(float(one.x[0].max()) for one in (mine, other))
-    if not low < high:
-        return Area(low, high, Estimate(np.nan, np.nan, np.nan))
-    places = np.geomspace(low, high, GRID)
-    return Area(low, high, _told((mine.at(places) - other.at(places)).mean(axis=1), units))
+def span(mine: Curve, other: Curve, points: int = GRID) -> Array:
+    """(points,) places that both frontiers span, evenly in the logarithm; empty where they have nothing in common."""
+    low = max(float(one.points[:, 0].min()) for one in (mine, other))
+    high = min(float(one.points[:, 0].max()) for one in (mine, other))
+    return np.geomspace(low, high, points) if low < high else np.zeros(0)
 
 
-def equal(mine: Curve, other: Curve, units: int) -> list[Estimate]:
+def area(mine: Curve, other: Curve) -> Area:
+    """Between two frontiers, over what both span, evenly in the logarithm; NaN where they have nothing in common."""
+    places = span(mine, other)
+    if not len(places):
+        return Area(np.nan, np.nan, Estimate(np.nan, np.nan, np.nan))
+    found = (mine.at(places) - other.at(places)).mean(axis=-1)
+    return Area(float(places[0]), float(places[-1]), estimate(found))
+
+
+def equal(mine: Curve, other: Curve) -> list[Estimate]:
     """Accuracy of a frontier minus that of each of the other's m points, at the point's own tokens or seconds."""
-    difference = mine.at(other.x) - other.y
-    return [_told(column, units) for column in difference.T]
+    found = mine.at(other.x) - other.y
+    return [Estimate(*map(float, row)) for row in zip(found.mean(axis=(0, 1)), *intervals(found), strict=True)]
 
 
-def accuracy_at(mine: Curve, place: float, units: int) -> Estimate:
+def accuracy_at(mine: Curve, place: float) -> Estimate:
     """Accuracy of a frontier at so many tokens or seconds."""
-    return _told(mine.at(np.array([place]))[:, 0], units)
-
-
-def _told(rows: Array, units: int) -> Estimate:
-    low, high = statistics.interval(rows[1:], units)
-    return Estimate(float(rows[0]), float(low), float(high))
-
-
-def units(policy: Policy) -> int:
-    """The fewer of a policy's questions and seeds, of those that vary."""
-    return statistics.two_way_units(policy.value.shape[1], policy.value.shape[0])
+    return estimate(mine.at(np.array([place]))[..., 0])
 
 
 def kinds(game: SweepGame) -> dict[str, list[tuple[str, Array]]]:

@@ -175,7 +175,7 @@ def area_rows(sweep: Sweep) -> Iterator[AreaRow]:
         for name, policy in sweep.policies.items():
             if name == "random" or not len(sweep.along(axis)):
                 continue
-            found = measures.area(curve(policy, axis, sweep.along(axis)), static, measures.units(policy))
+            found = measures.area(curve(policy, axis, sweep.along(axis)), static)
             yield AreaRow(*facts(sweep), name, axis, found.low, found.high, *found.difference)
 
 
@@ -187,8 +187,8 @@ def equal_rows(sweep: Sweep) -> Iterator[EqualRow]:
             policy = sweep.policies[name]
             if not len(sweep.along(axis)):
                 continue
-            found = measures.equal(curve(policy, axis, sweep.along(axis)), static, measures.units(policy))
-            for arm, at, difference in zip(sweep.arms, static.x[0], found, strict=True):
+            found = measures.equal(curve(policy, axis, sweep.along(axis)), static)
+            for arm, at, difference in zip(sweep.arms, static.points[:, 0], found, strict=True):
                 yield EqualRow(
                     *facts(sweep), name, sweep.game.world.catalog.arms[arm].name, axis, float(at), *difference
                 )

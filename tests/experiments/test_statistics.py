@@ -69,6 +69,16 @@ def test_one_seed_has_no_interval():
     assert np.isnan(statistics.interquartile_interval(np.array([1.0]))).all()
 
 
+def test_ratio_of_means_has_the_interval_of_paired_replicates():
+    random = np.random.default_rng(0)
+    mine, other = random.gamma(4, size=40), random.gamma(9, size=40)
+    found = statistics.ratio(mine, other)
+    counts = statistics.multiplicities(40, statistics.SEEDS)
+    low, high = statistics.interval((counts @ mine) / (counts @ other), 40)
+    assert found == pytest.approx((mine.mean() / other.mean(), low, high))
+    assert found.low < found.value < found.high
+
+
 def test_query_replicates_are_weighted_means():
     random = np.random.default_rng(0)
     values, weights = random.normal(size=(8, 2)), random.random(8)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from agents.workflow_policy import Settings
 from experiments.config import ConfigError
@@ -39,12 +40,12 @@ def test_rows_are_means_and_paired_differences() -> None:
     assert (rows[PLAN].share, rows[PLAN].share_error) == pytest.approx((1, 0))
     gap = learned.mean(axis=0) - blind[0]
     assert rows["blind"].lead == pytest.approx(gap.mean())
-    assert rows["blind"].lead_error == pytest.approx(1.96 * gap.std(ddof=1) / 20)
+    assert rows["blind"].lead_error == pytest.approx(stats.t.ppf(0.975, 399) * gap.std(ddof=1) / 20)
     assert rows["blind"].success == 0.7
     # the delta method against the bootstrap
     picks = rng.integers(400, size=(4000, 400))
     shares = blind[0][picks].mean(axis=1) / best[picks].mean(axis=1)
-    assert rows["blind"].share_error == pytest.approx(1.96 * shares.std(), rel=0.1)
+    assert rows["blind"].share_error == pytest.approx(stats.t.ppf(0.975, 399) * shares.std(), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta
 
+from experiments.components import two_way_ratio
 from experiments.config import ConfigError
 from experiments.paper import claims
 from experiments.paper.claims import Finding, Section
-from experiments.statistics import Estimate, interval
+from experiments.statistics import Estimate
 from experiments.sweeps import measures
 from experiments.sweeps.measures import VALUES, Array, Policy, Sweep, curve
 
@@ -109,12 +110,12 @@ def measure(sweep: Sweep, claim: Claim) -> Estimate:
     if claim.metric == "area":
         assert claim.axis is not None
         own = curve(policy, claim.axis, _points(sweep, claim, policy))
-        found = measures.area(own, curve(sweep.static, claim.axis), measures.units(policy))
+        found = measures.area(own, curve(sweep.static, claim.axis))
         return Estimate(*(100 * value for value in found.difference))
     if claim.at is not None:
         assert claim.axis is not None
         own = curve(policy, claim.axis, _points(sweep, claim, policy))
-        return Estimate(*(100 * value for value in measures.accuracy_at(own, claim.at, measures.units(policy))))
+        return Estimate(*(100 * value for value in measures.accuracy_at(own, claim.at)))
     mine = _values(sweep, claim, policy, claim.methods, claim.budgets)
     if not claim.compared:
         return measures.estimate(mine)
@@ -122,16 +123,7 @@ def measure(sweep: Sweep, claim: Claim) -> Estimate:
         other = _values(sweep, claim, _policy(sweep, claim.other), claim.methods, claim.budgets)
     else:
         other = _values(sweep, claim, policy, claim.other_methods, claim.other_budgets)
-    return _compared(mine, other, claim.compare == "ratio")
-
-
-def _compared(mine: Array, other: Array, ratio: bool) -> Estimate:
-    """The difference or ratio of the means of (n, S) values with the same resamples."""
-    replicates = [measures.resampled(values) for values in (mine, other)]
-    counted = mine if mine.shape[1] > 1 else other
-    low, high = measures.ends(replicates[0] / replicates[1] if ratio else replicates[0] - replicates[1], counted)
-    value = mine.mean() / other.mean() if ratio else mine.mean() - other.mean()
-    return Estimate(float(value), float(low), float(high))
+    return two_way_ratio(mine.T, other.T) if claim.compare == "ratio" else measures.estimate(mine - other)
 
 
 def _values(
@@ -146,20 +138,25 @@ def _values(
 
 
 def _crossing(sweep: Sweep, claim: Claim, policy: Policy) -> Estimate:
-    """The least price from which some arms are chosen more often than others; infinite if they never are."""
+    """The least price from which some arms are chosen more often than others; infinite if they never are.
+
+    Its interval: prices at which the interval of the difference in shares does not exclude a crossing.
+    """
     assert claim.axis is not None
     along = _points(sweep, claim, policy)
     gain = policy.shares(_arms(sweep, claim.methods, claim.budgets)).astype(float)
     gain -= policy.shares(_arms(sweep, claim.other_methods, claim.other_budgets))
     gain = gain[:, :, along]
     price = np.append(sweep.weights[along, 0 if claim.axis == "tokens" else 1], np.inf)
-    rows = np.concatenate([gain.mean(axis=(0, 1))[None], measures.resampled(gain)])
-    behind = np.column_stack([rows <= 0, np.zeros(len(rows), bool)])
-    last = np.where(behind.any(axis=1), behind.shape[1] - behind[:, ::-1].argmax(axis=1), 0)
-    first, *resamples = price[np.minimum(last, len(price) - 1)]
-    finite = np.minimum(np.array(resamples), np.finfo(float).max)
-    low, high = interval(finite, measures.units(policy))
-    return Estimate(float(first), float(low), float(high))
+    low, high = measures.intervals(gain)
+    # whoever is surely behind at a price crosses later, whoever is surely ahead from a price on has crossed there
+    return Estimate(*(_first(price, ahead) for ahead in (gain.mean(axis=(0, 1)) > 0, high > 0, low > 0)))
+
+
+def _first(price: Array, ahead: Array) -> float:
+    """The first of (m + 1,) prices, the last infinite, from which on all of (m,) bool hold."""
+    behind = np.flatnonzero(~ahead)
+    return float(price[behind[-1] + 1 if len(behind) else 0])
 
 
 def _points(sweep: Sweep, claim: Claim, policy: Policy) -> Array:

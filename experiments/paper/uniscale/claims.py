@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments import statistics
 from experiments.config import ConfigError
 from experiments.paper import claims
 from experiments.paper.claims import Finding, Section
@@ -72,9 +73,9 @@ def find(section: Section[Claim], claim: Claim, world: str, cells: Sequence[Cell
     def estimate(seeds: int | None) -> Estimate:
         mine = scale * measures.measure(own, claim.agent, claim.metric, window, seeds)
         if there is None or claim.other is None:
-            return measures.mean(mine)
+            return statistics.estimate(mine)
         other = scale * measures.measure(there, claim.other, claim.metric, window, seeds)
-        return measures.ratio(mine, other) if claim.compare == "ratio" else measures.mean(mine - other)
+        return statistics.ratio(mine, other) if claim.compare == "ratio" else statistics.estimate(mine - other)
 
     try:
         ours, few = estimate(None), estimate(FEW)

@@ -43,19 +43,6 @@ def measure(cell: Cell, agent: str, metric: str, window: Window, seeds: int | No
     return np.asarray(total if metric == "regret" else total / (window.stop - window.start))
 
 
-def mean(values: Array) -> Estimate:
-    """The mean of (S,) values."""
-    low, high = statistics.mean_interval(values)
-    return Estimate(float(values.mean()), float(low), float(high))
-
-
-def ratio(values: Array, others: Array) -> Estimate:
-    """The ratio of two means over the same seeds, (S,) each."""
-    replicates = statistics.mean_replicates(values) / statistics.mean_replicates(others)
-    low, high = statistics.interval(replicates, len(values))
-    return Estimate(float(values.mean() / others.mean()), float(low), float(high))
-
-
 def median_cost(cell: Cell, agent: str, window: Window) -> float:
     """The median over the window's rounds (all seeds) of the mean cost of the arm that was played."""
     pulls = cell.agents[agent].arms[bins(cell, window)].sum(axis=0)

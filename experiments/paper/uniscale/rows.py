@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments import statistics
 from experiments.paper.uniscale import measures
 from experiments.paper.uniscale.claims import WARMUP
 from experiments.paper.uniscale.measures import Window
@@ -110,7 +111,7 @@ def agent_rows(config: str, cells: Sequence[Cell]) -> Iterator[AgentRow]:
         window, whole = Window(WARMUP, cell.rounds), Window(0, cell.rounds)
         for agent in cell.agents:
             reward = measures.measure(cell, agent, "reward", window)
-            regret = measures.mean(measures.measure(cell, agent, "regret", whole))
+            regret = statistics.estimate(measures.measure(cell, agent, "regret", whole))
             marked = cell.rounds > MARK and MARK % cell.bin_rounds == 0
             priced = cell.references["arms"]["cost"] is not None
             yield AgentRow(
@@ -121,7 +122,7 @@ def agent_rows(config: str, cells: Sequence[Cell]) -> Iterator[AgentRow]:
                 *cell.entrants[agent][:2],
                 len(cell.seeds),
                 *window,
-                *measures.mean(reward),
+                *statistics.estimate(reward),
                 *_against(cell, agent, cell.best_fixed, window),
                 *_against(cell, agent, cell.of_kind(OWN), window),
                 float(measures.measure(cell, agent, "accuracy", window).mean()),
@@ -187,7 +188,7 @@ def _against(cell: Cell, agent: str, other: str | None, window: Window) -> tuple
     if other is None:
         return np.nan, np.nan, np.nan
     mine, theirs = (measures.measure(cell, name, "reward", window) for name in (agent, other))
-    return measures.mean(mine - theirs)
+    return statistics.estimate(mine - theirs)
 
 
 def by_cell(rows: Sequence[AgentRow]) -> Mapping[tuple[str, str, str], list[AgentRow]]:

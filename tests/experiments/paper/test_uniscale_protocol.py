@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import paper, statistics
+from experiments import paper
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.paper import uniscale
 from experiments.paper.claims import Section, evaluate, judge
@@ -108,16 +108,6 @@ def test_measures_are_sums_over_the_rounds_of_a_window(own_cell):
 def test_windows_that_cut_a_bin_are_refused(own_cell, window):
     with pytest.raises(ValueError, match=r"rounds \d+..\d+ (do not end bins|are not a part)"):
         measures.bins(own_cell, Window(*window))
-
-
-def test_ratio_of_means_has_the_interval_of_paired_replicates():
-    random = np.random.default_rng(0)
-    mine, other = random.gamma(4, size=40), random.gamma(9, size=40)
-    found = measures.ratio(mine, other)
-    counts = statistics.multiplicities(40, statistics.SEEDS)
-    low, high = statistics.interval((counts @ mine) / (counts @ other), 40)
-    assert found == pytest.approx((mine.mean() / other.mean(), low, high))
-    assert found.low < found.value < found.high
 
 
 def test_median_cost_is_of_the_arms_that_were_played(own_cell):

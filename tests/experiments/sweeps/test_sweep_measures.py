@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from experiments import statistics
+from experiments.components import two_way_estimate
 from experiments.sweeps import measures
 from experiments.sweeps.measures import Curve, Policy, area, equal
 
@@ -58,15 +58,12 @@ def test_frontiers_go_along_one_price_alone(small):
     assert sweep.weights[seconds] == pytest.approx(np.column_stack([np.zeros(4), np.geomspace(1e-4, 1e-1, 4)]))
 
 
-def test_replicates_are_means_under_the_multiplicities():
+def test_intervals_are_two_way():
     values = np.random.default_rng(0).normal(size=(7, 3, 2))
-    found = measures.resampled(values)
-    questions = statistics.multiplicities(7, statistics.QUERIES)
-    seeds = statistics.multiplicities(3, statistics.SEEDS)
-    for b in (0, 100, 1999):
-        weight = np.outer(questions[b], seeds[b]) / 21
-        np.testing.assert_allclose(found[b], np.einsum("ns,nsj->j", weight, values))
-    assert measures.estimate(np.full((7, 3), 2.5)) == (2.5, 2.5, 2.5)
+    ends = measures.intervals(values)
+    for j in range(2):
+        assert measures.estimate(values[..., j]) == pytest.approx((values[..., j].mean(), *ends[:, j]))
+        assert two_way_estimate(values[..., j].T) == pytest.approx((values[..., j].mean(), *ends[:, j]))
 
 
 POINTS = arrays(float, (6, 2), elements=st.floats(0.1, 10, allow_subnormal=False).map(lambda x: round(x, 3)))
@@ -75,7 +72,7 @@ POINTS = arrays(float, (6, 2), elements=st.floats(0.1, 10, allow_subnormal=False
 @given(POINTS, st.floats(0.1, 11))
 def test_frontiers_are_the_best_mixtures_of_two_points(points, place):
     x, y = points.T
-    found = Curve(x[None], y[None]).at(np.array([place]))[0, 0]
+    found = Curve(x[None, None], y[None, None]).at(np.array([place]))[0, 0, 0]
     if place < x.min():
         assert found == y[x == x.min()].max()
         return
@@ -87,24 +84,32 @@ def test_frontiers_are_the_best_mixtures_of_two_points(points, place):
     assert found == pytest.approx(best, abs=1e-9)
 
 
-def test_replicates_of_a_frontier_go_through_the_corners_of_the_estimate():
-    """On one line, moving both corners along it changes nothing; moving them up moves the frontier up."""
-    x, y = np.array([1.0, 3.0, 2.0]), np.array([0.2, 0.6, 0.0])
-    lucky = np.array([0.2, 0.6, 0.9])  # a point that is no corner stays one that is not used
-    rows = Curve(np.stack([x, x + 0.5, x, x]), np.stack([y, y + 0.1, y + 0.05, lucky]))
-    assert rows.at(np.array([2.0]))[:, 0] == pytest.approx([0.4, 0.4, 0.45, 0.4])
+@given(arrays(float, (5, 2, 4, 2), elements=st.floats(0.1, 10).map(lambda x: round(x, 3))), st.floats(0.5, 11))
+def test_values_of_a_frontier_are_its_derivatives_at_the_means(values, place):
+    """Drawing question 0 a little more often moves the frontier as the values by question say."""
+    own = Curve(values[..., 0], values[..., 1])
+    corners = own.points[own.corners]
+    if np.abs(corners[:, 0] - place).min() < 1e-2 or (np.diff(corners[:, 0]) < 0.1).any():
+        return  # at a corner there is no derivative
+    found = own.at(np.array([place]))[..., 0]
+    assert found.mean() == pytest.approx(np.interp(place, *corners.T), abs=1e-9)
+    weight = np.full(5, 1 / 5)
+    weight[0] += 1e-6
+    x, y = np.einsum("q,qsmc->cm", weight / weight.sum(), values)[:, own.corners] / 2
+    moved = (np.interp(place, x, y) - np.interp(place, *corners.T)) / 1e-6
+    assert moved == pytest.approx(found[0].mean() - found.mean(), abs=1e-3)
 
 
 def test_areas_are_mean_differences_over_what_both_span():
-    x = np.tile(np.array([1.0, 10.0, 100.0]), (50, 1))
-    y = np.tile(np.array([0.1, 0.5, 0.6]), (50, 1))
+    x = np.tile(np.array([1.0, 10.0, 100.0]), (50, 4, 1))
+    y = np.tile(np.array([0.1, 0.5, 0.6]), (50, 4, 1))
     lower = Curve(x, y)
-    found = area(Curve(x[:, 1:], y[:, 1:] + 0.07), lower, 20)
-    assert (found.low, found.high) == (10.0, 100.0)
+    found = area(Curve(x[..., 1:], y[..., 1:] + 0.07), lower)
+    assert (found.low, found.high) == pytest.approx((10.0, 100.0))
     assert found.difference == pytest.approx((0.07, 0.07, 0.07))
-    assert [one.value for one in equal(Curve(x, y + 0.03), lower, 20)] == pytest.approx([0.03] * 3)
-    assert np.isnan(area(Curve(x + 1000, y), lower, 20).difference.value)
-    assert measures.accuracy_at(lower, 5.5, 20).value == pytest.approx(0.3)
+    assert [one.value for one in equal(Curve(x, y + 0.03), lower)] == pytest.approx([0.03] * 3)
+    assert np.isnan(area(Curve(x + 1000, y), lower).difference.value)
+    assert measures.accuracy_at(lower, 5.5).value == pytest.approx(0.3)
 
 
 def test_shares_and_predictions(small):
