@@ -5,8 +5,9 @@ so that `quality − λ·cost` is as high as possible, learning online from what
 
     import gymnasium as gym
 
-    env = gym.make("uis_env:UIS/Recorded-v0", cost_weight=1.0, scenario="price_change")
+    env = gym.make("uis_env:UIS/Recorded-v0", split="train", horizon=200)
     envs = gym.make_vec("uis_env:UIS/Recorded-v0", num_envs=64)
+    print(uis_env.evaluate(policy, gym.make("uis_env:UIS/Recorded-v0", split="test", horizon=200), seeds=32))
 
 Importing this package registers `UIS/<name>-v0` for every name in `uis_env.worlds.WORLDS`, `UIS/World-v0`, which takes
 `world=`, a `World` of your own, `UIS/Workflow-v0`, tasks of several queries under a deadline and a token budget, and
@@ -20,6 +21,7 @@ from uis_env.bandit import PREFERENCE, Bandit, Phase, Reward, cross_fitted, tabu
 from uis_env.costs import ModelCard, Price, dollars, eflops
 from uis_env.env import UISEnv
 from uis_env.episodes import Episodes
+from uis_env.evaluation import Evaluation, evaluate
 from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world, world_digest
 from uis_env.rows import from_rows
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
@@ -28,7 +30,7 @@ from uis_env.tape import Schedule, Stretch, Tape, tapes
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv
 from uis_env.worlds import WORLDS
-from uis_env.wrappers import GridActions
+from uis_env.wrappers import GridActions, VectorReward
 
 __all__ = [
     "PREFERENCE",
@@ -39,6 +41,7 @@ __all__ = [
     "Bandit",
     "Channels",
     "Episodes",
+    "Evaluation",
     "GridActions",
     "ModelCard",
     "Outcomes",
@@ -52,6 +55,7 @@ __all__ = [
     "Tape",
     "UISEnv",
     "UISVectorEnv",
+    "VectorReward",
     "Workflow",
     "WorkflowEnv",
     "WorkflowVectorEnv",
@@ -59,6 +63,7 @@ __all__ = [
     "cross_fitted",
     "dollars",
     "eflops",
+    "evaluate",
     "from_rows",
     "in_test_split",
     "load_world",

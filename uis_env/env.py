@@ -53,7 +53,7 @@ class UISEnv(gym.Env[Any, Any]):
         >>> observation, info = env.reset(seed=0)
         >>> observation, reward, terminated, truncated, info = env.step(3)
         >>> str(env.unwrapped.names[info["arm"]])
-        'qwen2.5-coder-0.5b/best_of_n-direct@8'
+        'smollm2-135m/best_of_n-direct@8'
     """
 
     metadata: dict[str, Any] = {"render_modes": list(MODES), "render_fps": FPS}  # noqa: RUF012

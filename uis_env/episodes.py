@@ -104,7 +104,7 @@ class Episodes(Streams):
         self.masks = bandit.mask.reshape(-1, arms).view(np.int8)
         self.expected = bandit.expected.reshape(-1, arms)
         blocks, self._place, self.observations = _observations(bandit)
-        self._open(observation, blocks, unavailable, self.reward.cost_channel)
+        self._open(observation, blocks, unavailable)
 
     @property
     def table(self) -> Array:

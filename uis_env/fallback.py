@@ -15,11 +15,11 @@ Array = NDArray[Any]
 
 
 def ranking(world: World, wanted: Sequence[Arm], cost_channel: str) -> Array:
-    """(n, K) arms' ids, for each wanted arm from the best substitute to the worst.
+    """(n, K) integers, arms' ids, for each wanted arm from the best substitute to the worst.
 
-    First come the arms of the same model, method and style, by the distance of their budgets (the sum over entries of
-    |log2|; the smaller budget where two are equally near), the arm itself being the nearest; then all others, the
-    cheapest first.
+    First come the arms of the same model and method: those of the same style before others, then by the distance of
+    their budgets (the sum over entries of |log2|; the smaller budget where two are equally near), so the arm itself is
+    the nearest. Then come all others, the cheapest first.
 
     Args:
         world: its catalog, and its expected costs, averaged over the queries on which an arm was recorded.
@@ -29,15 +29,12 @@ def ranking(world: World, wanted: Sequence[Arm], cost_channel: str) -> Array:
     arms, cost = world.catalog.arms, _mean_cost(world, cost_channel)
     rows = []
     for want in wanted:
-        alike = np.array([arm.model == want.model and arm.recipe == want.recipe for arm in arms])
-        far = np.array(
-            [_distance(arm.budget, want.budget) if same else 0.0 for arm, same in zip(arms, alike, strict=True)]
-        )
-        small = np.array(
-            [np.prod(arm.budget, dtype=float) if same else 0.0 for arm, same in zip(arms, alike, strict=True)]
-        )
-        rows.append(np.lexsort((cost, small, far, ~alike)))
-    return np.array(rows)
+        alike = np.array([arm[:2] == want[:2] for arm in arms])
+        other = np.array([arm.style != want.style for arm in arms]) & alike
+        far = np.array([_distance(arm.budget, want.budget) for arm in arms]) * alike
+        small = np.array([np.prod(arm.budget, dtype=float) for arm in arms]) * alike
+        rows.append(np.lexsort((cost, small, far, other, ~alike)))
+    return np.array(rows, np.int16 if len(arms) < 1 << 15 else np.int32)
 
 
 def substitutes(ranked: Array, masks: Array) -> Array:

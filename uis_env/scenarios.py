@@ -96,7 +96,10 @@ def price_change(world: World, reward: Reward, model: str | None = None, factor:
         ValueError: if the reward prices eFLOPs, which no price list changes.
     """
     if reward.cost_channel != "dollars":
-        raise ValueError(f"price_change needs cost_channel='dollars', the reward prices {reward.cost_channel}")
+        raise ValueError(
+            f"price_change needs cost_channel='dollars' and a cost_weight per dollar, the reward prices "
+            f"{reward.cost_channel}"
+        )
     normal = Phase(reward)
     return Scenario(
         "price_change", (normal, Phase(reward, price={model or strongest_model(world): factor}), normal), THIRDS

@@ -9,10 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from uis_env.bandit import Reward
 from uis_env.fallback import ranking, substitutes
 from uis_env.outcomes import World
 from uis_env.rules import Rules
 from uis_env.spaces import action_space, observation_space, one_of
+from uis_env.split import in_test_split
 
 Array = NDArray[Any]
 
@@ -38,6 +40,7 @@ class Streams:
 
     Attributes:
         world: whose arms are played.
+        reward: in force, before a scenario changes it.
         horizon: the most rounds of an episode.
         arms: K.
         names: (K,) arm names.
@@ -46,11 +49,12 @@ class Streams:
         masks: (m, K) int8, 1 = on offer.
         expected: (m, K) float32, an arm's expected reward in a step, for pictures and references.
         all_on_offer: whether every arm is always on offer.
-        fallback: (m, K) int64, the arm played for every arm chosen; None if arms that are not on offer are refused.
+        fallback: (m, K) integers, the arm played for every arm chosen; None if arms that are not on offer are refused.
         action_space, observation_space: of one environment.
     """
 
     world: World
+    reward: Reward
     horizon: int
     rules: Rules | None = None
     observations: Array
@@ -77,7 +81,7 @@ class Streams:
         """
         raise NotImplementedError
 
-    def _open(self, observation: str, blocks: Mapping[str, slice], unavailable: str, cost_channel: str) -> None:
+    def _open(self, observation: str, blocks: Mapping[str, slice], unavailable: str) -> None:
         """Completes the tables with spaces and substitutes."""
         one_of("observation", observation, ("flat", "dict"))
         one_of("unavailable", unavailable, ("error", "fallback"))
@@ -86,7 +90,7 @@ class Streams:
         self.all_on_offer = bool(self.masks.all())
         self.fallback: Array | None = None
         if unavailable == "fallback" and not self.all_on_offer:
-            ranked = ranking(self.world, self.world.catalog.arms, cost_channel)
+            ranked = ranking(self.world, self.world.catalog.arms, self.reward.cost_channel)
             self.fallback = substitutes(ranked, self.masks)
         self.action_space: spaces.Discrete = action_space(self.masks, self.fallback is not None)
         self._flat, self._blocks = observation == "flat", blocks
@@ -138,8 +142,6 @@ def query_rows(world: World, queries: Any, split: str | None) -> Array | None:
     Raises:
         ValueError: if the rows are not distinct rows of the world, or both are given.
     """
-    from uis_env.split import in_test_split
-
     one_of("split", split, ("train", "test", None))
     if split is not None:
         if queries is not None:

@@ -197,7 +197,7 @@ class UISVectorEnv(VectorEnv[Any, Any, Any]):
         if arms.view(np.uint64).max() >= played.arms:  # negative numbers wrap round to large ones
             self._refuse((arms < 0) | (arms >= played.arms), arms)
         if played.fallback is not None:
-            arms = played.fallback[rounds.cell[index], arms]
+            arms = played.fallback[rounds.cell[index], arms].astype(np.int64)
         elif not played.all_on_offer:
             offered = played.masks.take(rounds.cell[index] * played.arms + arms)
             if not offered.all():

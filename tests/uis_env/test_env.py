@@ -14,7 +14,6 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from uis_env.arms import Arm
 from uis_env.bandit import Bandit, Phase, Reward, tabulate
 from uis_env.env import UISEnv
 from uis_env.episodes import WINDOW
@@ -22,7 +21,6 @@ from uis_env.outcomes import World
 from uis_env.scenarios import SCENARIOS, Scenario, Segment
 from uis_env.spaces import ArmSpace
 from uis_env.tape import tape
-from uis_env.wrappers import GridActions
 
 Factory = Callable[..., World]
 CHANNELS = ("quality", "score", "dollars", "eflops", "tokens", "latency")
@@ -63,7 +61,8 @@ def test_check_env_on_a_partly_recorded_world(world_factory: Factory, context: s
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("name", ["Recorded", "Synthetic"])
 def test_shipped_worlds_pass_check_env(name: str, scenario: str) -> None:
-    check_env(gym.make(f"uis_env:UIS/{name}-v0", scenario=scenario))
+    priced = {"cost_channel": "dollars", "cost_weight": 20_000.0} if name == "Recorded" else {}
+    check_env(gym.make(f"uis_env:UIS/{name}-v0", scenario=scenario, **priced))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -400,30 +399,3 @@ def test_the_spec_makes_it_again(tiny_world: World) -> None:
     assert env.spec is not None
     again = env.spec.make()
     np.testing.assert_array_equal(env.reset(seed=1)[0], again.reset(seed=1)[0])
-
-
-class TestGrid:
-    arms = tuple(Arm(m, t, (n,)) for m in ("small", "large") for t in ("best_of_n", "majority") for n in (2, 4, 8))
-
-    def test_triples_are_arms(self, world_factory: Factory) -> None:
-        world = world_factory(arms=self.arms)
-        env = GridActions(make(world))
-        assert env.action_space == spaces.MultiDiscrete([2, 2, 3])
-        check_env(env.unwrapped)
-        env.reset(seed=0)
-        for model in range(2):
-            for method in range(2):
-                for budget in range(3):
-                    name = env.unwrapped.names[env.step(np.array([model, method, budget]))[4]["arm"]]
-                    m, t = world.catalog.models[model], world.catalog.methods[method]
-                    assert name == f"{m}/{t}@{(2, 4, 8)[budget]}"
-        with pytest.raises(ValueError, match="outside MultiDiscrete"):
-            env.step(np.array([0, 2, 0]))
-
-    def test_catalogs_with_gaps_and_masks_are_refused(self, tiny_world: World, world_factory: Factory) -> None:
-        with pytest.raises(ValueError, match="5 arms are no full grid of 2 models × 3 methods × 3 budgets"):
-            GridActions(make(tiny_world))
-        with pytest.raises(ValueError, match="not always on offer"):
-            GridActions(make(world_factory(arms=self.arms), scenario="lost_model"))
-        with pytest.raises(ValueError, match="expected a UISEnv, got CartPoleEnv"):
-            GridActions(gym.make("CartPole-v1"))

@@ -156,7 +156,7 @@ class Workflow(Streams):
         right, spent = (part.mean(axis=1, dtype=np.float64) for part in (self.tables.right, self.tables.spent))
         self.expected = (self.reward.quality * right - spent).astype(np.float32)
         context_columns = {"context": slice(0, self.observations.shape[1])}
-        self._open(observation, context_columns, unavailable, self.reward.cost_channel)
+        self._open(observation, context_columns, unavailable)
 
     @property
     def limits(self) -> tuple[float, float]:

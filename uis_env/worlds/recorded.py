@@ -62,8 +62,8 @@ METHOD_TEXT = {
     "majority": "{n} samples, the most frequent answer",
     "adaptive_consistency": "samples one by one until the majority is settled, at most {n}",
 }
-DEFAULTS: dict[str, Any] = {"cost": 20_000.0, "cost_channel": "dollars"}
-"""Near where the best fixed arm of the world changes from two samples to one: a correct answer is worth USD 0.00005."""
+DEFAULTS: dict[str, Any] = {"cost": 1.0, "cost_channel": "eflops"}
+"""The middle preference of `paper_configs/quickstart.toml`: a correct answer is worth a tera-eFLOP."""
 
 
 def recorded() -> World:
