@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privileged, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged, Spec
 from agents.check import check_agent
 from agents.decomposed import decomposed_linucb, decomposed_thompson
 from agents.greedy import epsilon_greedy, greedy
+from agents.handed import make_feedback, make_full_information, make_observation
 from agents.hierarchical import hierarchical_logit_thompson
 from agents.knn import knn
 from agents.linear import linear_thompson, linear_thompson_shared, linucb, linucb_arm_only, linucb_shared
@@ -61,7 +62,7 @@ __all__ = [
     "Entry",
     "Factory",
     "Feedback",
-    "Logged",
+    "FullInformation",
     "Observation",
     "Privileged",
     "Role",
@@ -83,6 +84,9 @@ __all__ = [
     "linucb",
     "linucb_arm_only",
     "linucb_shared",
+    "make_feedback",
+    "make_full_information",
+    "make_observation",
     "mlp",
     "neural_linear_thompson",
     "neural_linear_ucb",

@@ -10,6 +10,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from uis_env.outcomes import Channels
+
 State = Any
 """An agent's own pytree of arrays."""
 
@@ -99,15 +101,18 @@ class Choice(NamedTuple):
 
 
 class Feedback(NamedTuple):
-    """What came back for the chosen arm, and only for it. Channels that the world does not have are None.
+    """The outcome of the chosen arm, and of no other.
 
     Attributes:
-        round: () int32.
+        round: () int32, when the arm was played; forgetting goes by it.
         context: (D,), mask: (K,), preference: (W,), prices: (M,): as observed.
         action: () int32.
         reward: () float32.
         cost: () float32, in the unit that the reward prices.
-        quality, score, dollars, eflops, tokens, latency: () float32 or None.
+        channels: () float32 each: quality, score, dollars, eflops, tokens, latency; None where the world has no such
+            channel.
+        number: () int32, outcomes delivered before this one, late and missing ones not among them; unbatched under
+            the driver. Ring buffers and retraining schedules go by it: it has no gaps.
     """
 
     round: Array
@@ -118,20 +123,17 @@ class Feedback(NamedTuple):
     action: Array
     reward: Array
     cost: Array
-    quality: Array
-    score: Array | None
-    dollars: Array | None
-    eflops: Array | None
-    tokens: Array | None
-    latency: Array | None
+    channels: Channels
+    number: Array
 
 
-class Logged(NamedTuple):
+class FullInformation(NamedTuple):
     """Full information on n queries, for pilots and offline training (its cost is charged by the driver).
 
     Attributes:
         context: (n, D); mask: (n, K); preference: (W,); prices: (M,).
-        reward, cost: (n, K); quality, score, dollars, eflops, tokens, latency: (n, K) or None.
+        reward, cost: (n, K).
+        channels: (n, K) each; None where the world has no such channel.
     """
 
     context: Array
@@ -140,12 +142,7 @@ class Logged(NamedTuple):
     prices: Array
     reward: Array
     cost: Array
-    quality: Array
-    score: Array | None
-    dollars: Array | None
-    eflops: Array | None
-    tokens: Array | None
-    latency: Array | None
+    channels: Channels
 
 
 class Agent(NamedTuple):
@@ -155,7 +152,7 @@ class Agent(NamedTuple):
         init: key -> state.
         act: (key, state, Observation) -> Choice.
         update: (key, state, Feedback) -> state.
-        fit: optional (key, state, Logged) -> state, called once before the first round if a pilot is given.
+        fit: optional (key, state, FullInformation) -> state, called once before the first round if a pilot is given.
         privileged: whether observations carry `Privileged` (references only).
         seeds_per_call: how many seeds a CPU should run side by side. Agents with heavy inner work gain from several:
             those that train a network in every round, or search all rounds so far.
@@ -164,6 +161,6 @@ class Agent(NamedTuple):
     init: Callable[[Array], State]
     act: Callable[[Array, State, Observation], Choice]
     update: Callable[[Array, State, Feedback], State]
-    fit: Callable[[Array, State, Logged], State] | None = None
+    fit: Callable[[Array, State, FullInformation], State] | None = None
     privileged: bool = False
     seeds_per_call: int = 1

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Privileged, Spec, State
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged, Spec, State
+from agents.handed import make_feedback, make_full_information, make_observation
 from uis_env.bandit import PREFERENCE
+from uis_env.outcomes import Channels
 
-CHANNELS = ("score", "dollars", "eflops", "tokens", "latency")
+OPTIONAL = [name for name in Channels._fields if name != "quality"]
 TOLERANCE = 1e-3
 """Relative difference allowed between compiled, mapped and plain runs, which add up in different orders."""
 
@@ -61,10 +63,10 @@ def example_observation(spec: Spec, number: int, privileged: bool = False) -> Ob
     known = None
     if privileged:
         known = Privileged(*(jnp.asarray(random.random(spec.arms), jnp.float32) for _ in Privileged._fields))
-    return Observation(
-        round=jnp.asarray(number, jnp.int32),
+    return make_observation(
+        round=number,
         context=jnp.asarray(random.normal(size=spec.context), jnp.float32),
-        mask=jnp.asarray(mask),
+        mask=mask,
         preference=jnp.asarray(weights, jnp.float32),
         prices=jnp.asarray(random.uniform(0.5, 2.0, int(spec.model.max()) + 1), jnp.float32),
         privileged=known,
@@ -75,12 +77,11 @@ def example_feedback(spec: Spec, seen: Observation, action: Array) -> Feedback:
     """A made-up outcome for an action: a function of the context and the action only."""
     quality = jax.nn.sigmoid(jnp.sum(seen.context) + jnp.sin(action.astype(jnp.float32)))
     cost = 0.1 + 0.01 * action.astype(jnp.float32)
-    channels = [cost if name in spec.channels else None for name in CHANNELS]
-    observed = (seen.round, seen.context, seen.mask, seen.preference, seen.prices)
-    return Feedback(*observed, action, quality - cost, cost, quality, *channels)
+    channels: dict[str, Any] = {"quality": quality} | {name: cost for name in OPTIONAL if name in spec.channels}
+    return make_feedback(seen, action, quality - cost, cost, Channels(**channels))
 
 
-def example_log(spec: Spec, queries: int) -> Logged:
+def example_log(spec: Spec, queries: int) -> FullInformation:
     """Made-up full information on some queries."""
     random = np.random.default_rng(7)
 
@@ -88,11 +89,13 @@ def example_log(spec: Spec, queries: int) -> Logged:
         return jnp.asarray(random.uniform(low, high, (queries, spec.arms)), jnp.float32)
 
     quality, cost = table(0, 1), table(0.1, 1)
-    channels = [table(0.1, 1) if name in spec.channels else None for name in CHANNELS]
+    channels: dict[str, Any] = {"quality": quality}
+    channels |= {name: table(0.1, 1) for name in OPTIONAL if name in spec.channels}
     seen = example_observation(spec, 0)
     mask = jnp.asarray(random.random((queries, spec.arms)) < 0.8)
     context = jnp.asarray(random.normal(size=(queries, spec.context)), jnp.float32)
-    return Logged(context, mask, seen.preference, seen.prices, quality - cost, cost, quality, *channels)
+    known = (context, mask, seen.preference, seen.prices)
+    return make_full_information(*known, reward=quality - cost, cost=cost, channels=Channels(**channels))
 
 
 def _expect(condition: Any, message: str) -> None:

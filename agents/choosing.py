@@ -1,37 +1,20 @@
-"""From scores to a choice: masks, uniform tie-breaking, exact propensities, and the names of the random streams."""
+"""From scores to a choice: masks, uniform tie-breaking, exact propensities."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from agents.agent import Choice
-
-
-class Stream(IntEnum):
-    """Constants for `jax.random.fold_in`: one independent stream per use of a key, none stored in a state."""
-
-    TIES = 1
-    COIN = 2
-    EXPLORE = 3
-    POSTERIOR = 4
-    DRAWS = 5
-    NETWORK = 6
-    BATCHES = 7
-    WRAPPED = 8
-
+from agents.streams import Stream, stream
+from agents.ties import argmax_ties
 
 ROUNDING = 16
-"""Scores within so many units in the last place of the greatest tie with it."""
-
-
-def stream(key: Array, name: Stream) -> Array:
-    """The key of a named stream."""
-    return jax.random.fold_in(key, int(name))
+"""Scores within this many units in the last place of the maximum count as ties."""
 
 
 def real(value: object) -> Array:
@@ -70,45 +53,8 @@ def pick_best(key: Array, scores: Array, mask: Array, exact: bool = False) -> Ch
         exact: only exact maxima tie (for scores that are looked up, not computed).
     """
     scores = masked(scores, mask)
-    slack = 0.0 if exact else ROUNDING * float(np.finfo(scores.dtype).eps)
-
-    def least(top: Array) -> Array:
-        largest = np.finfo(scores.dtype).max  # an infinite score ties with its like
-        return top - slack * jnp.minimum(jnp.abs(top), largest)
-
-    def draw(top: Array) -> Array:
-        priority = jax.random.uniform(stream(key, Stream.TIES), mask.shape)
-        return jnp.argmax(jnp.where((scores >= least(top)) & mask, priority, -1.0)).astype(jnp.int32)
-
-    # A tie is rare and random bits are the dearest part of a CPU's round. A loop of at most one step is skipped there
-    # while no seed has a tie; of a `cond`, seeds side by side would run both branches in every round. Accelerators wait
-    # longer for the host to see whether to loop than they draw.
-    def draw_if_tied(scores: Array) -> Array:
-        leader, top, second = _top_two(scores)
-        tied = second >= least(top)
-        return lax.while_loop(lambda carry: carry[1], lambda _: (draw(top), jnp.asarray(False)), (leader, tied))[0]
-
-    action = lax.platform_dependent(scores, cpu=draw_if_tied, default=lambda scores: draw(scores.max()))
-    best = (scores >= least(scores.max())) & mask
+    action, best = argmax_ties(key, scores, mask, 0.0 if exact else ROUNDING * float(np.finfo(scores.dtype).eps))
     return Choice(action, best / real(best.sum()), scores)
-
-
-def _top_two(scores: Array) -> tuple[Array, Array, Array]:
-    """() int32 place of the greatest of (K,) scores, its value, and the greatest of the others (-inf if K is 1).
-
-    By comparing halves, which a CPU does for many scores at once; a reduction goes through them one by one.
-    """
-    half = 1 << (len(scores) - 1).bit_length()
-    first = jnp.pad(scores, (0, half - len(scores)), constant_values=-jnp.inf)
-    place, second = jnp.arange(half, dtype=jnp.int32), jnp.full_like(first, -jnp.inf)
-    while half > 1:
-        half //= 2
-        later = first[half:] > first[:half]
-        beaten = jnp.where(later, first[:half], first[half:])
-        second = jnp.maximum(beaten, jnp.maximum(second[:half], second[half:]))
-        place = jnp.where(later, place[half:], place[:half])
-        first = jnp.where(later, first[half:], first[:half])
-    return place[0], first[0], second[0]
 
 
 def pick_sampled(key: Array, scores: Array, mask: Array, draws: Array | None = None) -> Choice:
@@ -129,3 +75,16 @@ def pick_sampled(key: Array, scores: Array, mask: Array, draws: Array | None = N
     draws = masked(draws, mask)
     winners = real((draws == draws.max(axis=-1, keepdims=True)) & mask)
     return choice._replace(propensities=(winners / winners.sum(axis=-1, keepdims=True)).mean(axis=0))
+
+
+def pick_thompson(key: Array, sample: Callable[[Array, tuple[int, ...]], Array], mask: Array, draws: int = 0) -> Choice:
+    """Posterior sampling: one draw of every arm's score decides, `draws` further ones estimate the propensities.
+
+    Args:
+        key: of this round; the streams POSTERIOR, DRAWS and TIES are used.
+        sample: (key, shape) -> (*shape, K) posterior draws of the scores.
+        mask: (K,) bool.
+        draws: M; 0 leaves the propensities NaN.
+    """
+    others = sample(stream(key, Stream.DRAWS), (draws,)) if draws else None
+    return pick_sampled(key, sample(stream(key, Stream.POSTERIOR), ()), mask, others)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
-from agents.choosing import Stream, pick_best, pick_sampled, real, stream
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.choosing import pick_best, pick_thompson, real
 from agents.posterior import Gaussian
 from agents.priced import WEIGHT, Penalty, penalty
 from agents.regression import Belief, Regression, regression
@@ -94,13 +94,11 @@ def decomposed_thompson(
         weight = real(observation.preference)[WEIGHT["quality"]]
         charge = priced.predict(state.priced, observation.context, observation.preference, observation.prices)
 
-        def sample(name: Stream, *shape: int) -> Array:
+        def sample(key: Array, shape: tuple[int, ...]) -> Array:
             x = real(observation.context)
-            drawn = quality.sample(stream(key, name), state.quality, x, observation.round, real(scale), shape)
-            return weight * drawn - charge
+            return weight * quality.sample(key, state.quality, x, observation.round, real(scale), shape) - charge
 
-        draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_thompson(key, sample, observation.mask, propensity_draws)
 
     return warm_up(_learner(quality, priced, act), warmup)
 
@@ -110,14 +108,14 @@ def _learner(quality: Regression, priced: Penalty, act: Callable[[Array, Parts, 
         return Parts(quality.init(), priced.init())
 
     def update(key: Array, state: Parts, feedback: Feedback) -> Parts:
-        x, y = real(feedback.context), real(feedback.quality)
+        x, y = real(feedback.context), real(feedback.channels.quality)
         return Parts(
             quality.observe(state.quality, x, feedback.action, y, feedback.round),
             priced.observe(state.priced, feedback),
         )
 
-    def fit(key: Array, state: Parts, logged: Logged) -> Parts:
-        x, y, mask = real(logged.context), real(logged.quality), real(logged.mask)
-        return Parts(quality.fit(state.quality, x, y, mask), priced.fit(state.priced, logged))
+    def fit(key: Array, state: Parts, full: FullInformation) -> Parts:
+        x, y, mask = real(full.context), real(full.channels.quality), real(full.mask)
+        return Parts(quality.fit(state.quality, x, y, mask), priced.fit(state.priced, full))
 
     return Agent(init, act, update, fit)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, State
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, State
 from agents.choosing import real
 from agents.posterior import divide_by_root
 
@@ -49,14 +49,14 @@ def freeze_context(agent: Agent) -> Agent:
         told = feedback._replace(context=feedback.context * state.gate)
         return state._replace(inner=agent.update(key, state.inner, told))
 
-    def fit_gated(key: Array, state: Gated, logged: Logged) -> Gated:
-        gate = real(ceiling(logged) > 0)
-        return Gated(fit(key, state.inner, logged._replace(context=logged.context * gate)), gate)
+    def fit_gated(key: Array, state: Gated, full: FullInformation) -> Gated:
+        gate = real(ceiling(full) > 0)
+        return Gated(fit(key, state.inner, full._replace(context=full.context * gate)), gate)
 
     return agent._replace(init=init, act=act, update=update, fit=fit_gated)
 
 
-def ceiling(logged: Logged) -> Array:
+def ceiling(full: FullInformation) -> Array:
     """() what a full-information policy on the context gains over a fixed arm in mean reward, cross-validated.
 
     Per fold of five, arms are valued by ridge regressions of reward on the other folds (`ridge`), and the fixed arm is
@@ -64,10 +64,10 @@ def ceiling(logged: Logged) -> Array:
 
     It is an estimate: of pilots without any signal about a third come out above zero (measured: 150 queries, 6 arms).
     """
-    count = logged.context.shape[0]
+    count = full.context.shape[0]
     if count < 2 * FOLDS:
         return real(0.0)
-    context, reward, mask = real(logged.context), real(logged.reward), logged.mask
+    context, reward, mask = real(full.context), real(full.reward), full.mask
     fold = jnp.arange(count) % FOLDS
 
     def gain(number: Array) -> Array:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
-from agents.choosing import Stream, pick_sampled, real, stream
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.choosing import pick_thompson, real
 from agents.freeze import freeze_context
 from agents.posterior import Gaussian, compensated, diagonal, observe, observe_batch
 from agents.priced import WEIGHT, penalty
@@ -135,33 +135,32 @@ def hierarchical_logit_thompson(
         weight = real(observation.preference)[WEIGHT["quality"]]
         charge = priced.predict(state.priced, observation.context, observation.preference, observation.prices)
 
-        def sample(name: Stream, *shape: int) -> Array:
+        def sample(key: Array, shape: tuple[int, ...]) -> Array:
             mean, root = state.logit.mean, state.logit.root
-            noise = jax.random.normal(stream(key, name), (*shape, mean.shape[0]), mean.dtype)
+            noise = jax.random.normal(key, (*shape, mean.shape[0]), mean.dtype)
             return weight * jax.nn.sigmoid(logits(mean + real(scale) * (noise @ root), x)) - charge
 
-        draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_thompson(key, sample, observation.mask, propensity_draws)
 
     def update(key: Array, state: Belief, feedback: Feedback) -> Belief:
         phi = gradient(clipped(feedback.context), feedback.action)
         p = jax.nn.sigmoid(phi @ state.logit.mean)
         curvature = jnp.maximum(p * (1.0 - p), FLOOR)
-        logit = observe(state.logit, phi, real(feedback.quality) - p, curvature)
+        logit = observe(state.logit, phi, real(feedback.channels.quality) - p, curvature)
         return Belief(logit, priced.observe(state.priced, feedback))
 
-    def fit(key: Array, state: Belief, logged: Logged) -> Belief:
-        xs = jax.vmap(clipped)(logged.context)
+    def fit(key: Array, state: Belief, full: FullInformation) -> Belief:
+        xs = jax.vmap(clipped)(full.context)
         rows = jax.vmap(lambda x: jax.vmap(lambda arm: gradient(x, arm))(jnp.arange(spec.arms)))(xs)
         rows = rows.reshape(-1, rows.shape[-1])
-        y, weight = real(logged.quality).reshape(-1), real(logged.mask).reshape(-1) * real(pilot_weight)
+        y, weight = real(full.channels.quality).reshape(-1), real(full.mask).reshape(-1) * real(pilot_weight)
 
         def newton(_: int, at: Gaussian) -> Gaussian:
             p = jax.nn.sigmoid(rows @ at.mean)
             curvature = jnp.maximum(p * (1.0 - p), FLOOR)
             return observe_batch(state.logit, rows, rows @ at.mean + (y - p) / curvature, weight * curvature)
 
-        return Belief(lax.fori_loop(0, NEWTON_STEPS, newton, state.logit), priced.fit(state.priced, logged))
+        return Belief(lax.fori_loop(0, NEWTON_STEPS, newton, state.logit), priced.fit(state.priced, full))
 
     agent = Agent(init, act, update, fit)
     return warm_up(freeze_context(agent) if freeze else agent, warmup)

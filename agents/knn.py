@@ -10,20 +10,14 @@ from jax import Array, lax
 from agents.agent import Agent, Choice, Feedback, Observation, Spec
 from agents.choosing import pick_best, real
 from agents.fusion import unit_features
+from agents.replay import Replay, empty, remember, ring_size
 from agents.wrappers import explore, warm_up
 
 
 class Memory(NamedTuple):
-    """A ring of the last N rounds.
+    """The rewards delivered last, and (K,) sums over all of them: `total` of rewards, `plays` of rounds."""
 
-    Attributes:
-        context: (N, D); action: (N,) int32, -1 where empty; reward: (N,).
-        total, plays: (K,) sums over all rounds.
-    """
-
-    context: Array
-    action: Array
-    reward: Array
+    replay: Replay
     total: Array
     plays: Array
 
@@ -54,10 +48,10 @@ def knn(
         joint: neighbours among (query, arm) pairs.
         epsilon: share of random arms, `epsilon / (1 + decay t)`.
         decay: >= 0, per round.
-        memory: N, rounds kept (None: the horizon, at most 4096).
+        memory: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
     """
-    size = min(spec.horizon, 4096) if memory is None else memory
+    size = ring_size(spec, memory)
     count = min(neighbours, size)
     arms = real(unit_features(spec.features))
     apart = jnp.sum((arms[:, None] - arms) ** 2, axis=-1)
@@ -67,13 +61,7 @@ def knn(
         return x / jnp.maximum(jnp.linalg.norm(x), 1e-12) if joint else x
 
     def init(key: Array) -> Memory:
-        return Memory(
-            real(jnp.zeros((size, spec.context))),
-            jnp.full(size, -1, jnp.int32),
-            real(jnp.zeros(size)),
-            real(jnp.zeros(spec.arms)),
-            real(jnp.zeros(spec.arms)),
-        )
+        return Memory(empty(size, spec.context), real(jnp.zeros(spec.arms)), real(jnp.zeros(spec.arms)))
 
     def means(state: Memory) -> Array:
         overall = state.total.sum() / jnp.maximum(state.plays.sum(), 1.0)
@@ -82,13 +70,13 @@ def knn(
     def by_query(state: Memory, distance: Array) -> Array:
         nearness, place = lax.top_k(-distance, count)
         weight = real(nearness > -jnp.inf)
-        arm = jnp.where(nearness > -jnp.inf, state.action[place], 0)
-        total = jnp.zeros(spec.arms, weight.dtype).at[arm].add(weight * state.reward[place])
+        arm = jnp.where(nearness > -jnp.inf, state.replay.action[place], 0)
+        total = jnp.zeros(spec.arms, weight.dtype).at[arm].add(weight * state.replay.target[place])
         plays = jnp.zeros(spec.arms, weight.dtype).at[arm].add(weight)
         return (total + real(strength) * means(state)) / jnp.maximum(plays + real(strength), 1e-6)
 
     def by_pair(state: Memory, distance: Array) -> Array:
-        far = apart[state.action] + distance[:, None]
+        far = apart[state.replay.action] + distance[:, None]
 
         # The next larger distance, k times over: a few passes over (N, K), where K partial sorts cost ten times as much
         def further(_: Array, edge: Array) -> Array:
@@ -96,24 +84,18 @@ def knn(
 
         edge = lax.fori_loop(0, count, further, jnp.full(spec.arms, -1.0, far.dtype))
         weight = real((far <= edge) & (far < jnp.inf))
-        return state.reward @ weight / jnp.maximum(weight.sum(axis=0), 1.0)
+        return state.replay.target @ weight / jnp.maximum(weight.sum(axis=0), 1.0)
 
     def act(key: Array, state: Memory, observation: Observation) -> Choice:
-        distance = jnp.sum((state.context - query(observation.context)) ** 2, axis=-1)
-        distance = jnp.where(state.action >= 0, distance, jnp.inf)
+        distance = jnp.sum((state.replay.context - query(observation.context)) ** 2, axis=-1)
+        distance = jnp.where(state.replay.action >= 0, distance, jnp.inf)
         scores = by_pair(state, distance) if joint else by_query(state, distance)
         return pick_best(key, scores, observation.mask)
 
     def update(key: Array, state: Memory, feedback: Feedback) -> Memory:
-        place = feedback.round % size
         arm, reward = feedback.action, real(feedback.reward)
-        return Memory(
-            lax.dynamic_update_index_in_dim(state.context, query(feedback.context), place, 0),
-            lax.dynamic_update_index_in_dim(state.action, arm, place, 0),
-            lax.dynamic_update_index_in_dim(state.reward, reward, place, 0),
-            state.total.at[arm].add(reward),
-            state.plays.at[arm].add(1.0),
-        )
+        replay = remember(state.replay, feedback.number, query(feedback.context), arm, reward)
+        return Memory(replay, state.total.at[arm].add(reward), state.plays.at[arm].add(1.0))
 
     # jointly, (N, K) distances fill a cache at one seed a time
     return warm_up(explore(Agent(init, act, update, seeds_per_call=1 if joint else 4), epsilon, decay), warmup)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
-from agents.choosing import Stream, pick_best, pick_sampled, real, stream
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.choosing import pick_best, pick_thompson, real
 from agents.regression import Belief, Regression, regression
 from agents.wrappers import warm_up
 
@@ -137,12 +137,10 @@ def _ucb(model: Regression, alpha: float | Array) -> Agent:
 
 def _thompson(model: Regression, scale: float | Array, propensity_draws: int) -> Agent:
     def act(key: Array, belief: Belief, observation: Observation) -> Choice:
-        def sample(name: Stream, *shape: int) -> Array:
-            x = real(observation.context)
-            return model.sample(stream(key, name), belief, x, observation.round, real(scale), shape)
+        def sample(key: Array, shape: tuple[int, ...]) -> Array:
+            return model.sample(key, belief, real(observation.context), observation.round, real(scale), shape)
 
-        draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_thompson(key, sample, observation.mask, propensity_draws)
 
     return _learner(model, act)
 
@@ -154,7 +152,7 @@ def _learner(model: Regression, act: Callable[[Array, Belief, Observation], Choi
         x, y = real(feedback.context), real(feedback.reward)
         return model.observe(belief, x, feedback.action, y, feedback.round)
 
-    def fit(key: Array, belief: Belief, logged: Logged) -> Belief:
-        return model.fit(belief, real(logged.context), real(logged.reward), real(logged.mask))
+    def fit(key: Array, belief: Belief, full: FullInformation) -> Belief:
+        return model.fit(belief, real(full.context), real(full.reward), real(full.mask))
 
     return Agent(lambda key: model.init(), act, update, fit)

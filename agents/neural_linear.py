@@ -12,21 +12,15 @@ import optax
 from jax import Array, lax
 
 from agents.agent import Agent, Choice, Feedback, Observation, Spec
-from agents.choosing import Stream, pick_best, pick_sampled, real, stream
+from agents.choosing import pick_best, pick_thompson, real
 from agents.posterior import Gaussian, divide_by_root
 from agents.regression import Disjoint, Regression, disjoint, side_by_side
+from agents.replay import Replay, empty, filled, remember, ring_size
+from agents.streams import Stream, stream
 from agents.wrappers import warm_up
 
 SLICE = 64
 """Replayed rounds that are added to the posteriors at a time."""
-
-
-class Replay(NamedTuple):
-    """A ring of the last N rounds: context (N, D), action (N,) int32 (-1 where empty), reward (N,)."""
-
-    context: Array
-    action: Array
-    reward: Array
 
 
 class State(NamedTuple):
@@ -77,9 +71,9 @@ def neural_linear_ucb(
     """Neural-linear UCB: LinUCB per arm on the last layer of a network that is retrained as rounds go by.
 
     Features and schedule as in neural-linear Thompson sampling (Riquelme, Tucker and Snoek 2018), the bonus as in
-    LinUCB. Every `every` rounds the network takes `steps` Adam steps on the squared error of the played arm's reward
-    over the replayed rounds, and all posteriors are rebuilt from them in the new features; rounds that have left the
-    replay are forgotten then.
+    LinUCB. After every `every` outcomes the network takes `steps` Adam steps on the squared error of the played arm's
+    reward over the replayed rounds, and all posteriors are rebuilt from them in the new features; rounds that have left
+    the replay are forgotten then.
 
     Args:
         spec: sizes.
@@ -87,11 +81,11 @@ def neural_linear_ucb(
         ridge: prior precision of each weight of the last layer.
         hidden: widths of the hidden layers.
         features: width of the last layer.
-        every: rounds between retrainings.
+        every: outcomes between retrainings.
         steps: Adam steps per retraining.
         batch: rounds per step, drawn with replacement.
         rate: Adam's learning rate.
-        replay: N, rounds kept (None: the horizon, at most 4096).
+        replay: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
     """
 
@@ -128,21 +122,20 @@ def neural_linear_thompson(
         ridge: prior precision of each weight of the last layer.
         hidden: widths of the hidden layers.
         features: width of the last layer.
-        every: rounds between retrainings.
+        every: outcomes between retrainings.
         steps: Adam steps per retraining.
         batch: rounds per step, drawn with replacement.
         rate: Adam's learning rate.
-        replay: N, rounds kept (None: the horizon, at most 4096).
+        replay: N, outcomes kept (None: the horizon, at most 4096).
         propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
     """
 
     def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:
-        def sample(name: Stream, *shape: int) -> Array:
-            return model.sample(stream(key, name), belief, z, observation.round, real(scale), shape)
+        def sample(key: Array, shape: tuple[int, ...]) -> Array:
+            return model.sample(key, belief, z, observation.round, real(scale), shape)
 
-        draws = sample(Stream.DRAWS, propensity_draws) if propensity_draws else None
-        return pick_sampled(key, sample(Stream.POSTERIOR), observation.mask, draws)
+        return pick_thompson(key, sample, observation.mask, propensity_draws)
 
     agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay)
     return warm_up(agent, warmup)
@@ -160,7 +153,7 @@ def _neural_linear(
     rate: float | Array,
     replay: int | None,
 ) -> Agent:
-    size = min(spec.horizon, 4096) if replay is None else replay
+    size = ring_size(spec, replay)
     network = Network(spec.arms, hidden, features)
     optimiser = optax.flatten(optax.adam(rate))  # one vector: fewer, larger operations
     dim = features + 1
@@ -172,8 +165,7 @@ def _neural_linear(
 
     def init(key: Array) -> State:
         params = network.init(stream(key, Stream.NETWORK), real(jnp.zeros(spec.context)))
-        empty = Replay(real(jnp.zeros((size, spec.context))), jnp.full(size, -1, jnp.int32), real(jnp.zeros(size)))
-        return State(params, optimiser.init(params), model.init(), empty)
+        return State(params, optimiser.init(params), model.init(), empty(size, spec.context))
 
     def act(key: Array, state: State, observation: Observation) -> Choice:
         z, _ = forward(state.params, real(observation.context))
@@ -182,21 +174,21 @@ def _neural_linear(
     def loss(params: Any, rounds: Replay) -> Array:
         _, heads = forward(params, rounds.context)
         predicted = jnp.take_along_axis(heads, jnp.maximum(rounds.action, 0)[:, None], axis=1)[:, 0]
-        return jnp.mean(jnp.where(rounds.action >= 0, (predicted - rounds.reward) ** 2, 0.0))
+        return jnp.mean(jnp.where(rounds.action >= 0, (predicted - rounds.target) ** 2, 0.0))
 
-    def rebuild(params: Any, rounds: Replay, filled: Array) -> Disjoint:
+    def rebuild(params: Any, rounds: Replay, count: Array) -> Disjoint:
         """All posteriors from the replayed rounds in the network's features."""
 
         def add(i: Array, sums: Array) -> Array:
             rows = i * SLICE + jnp.arange(SLICE)
             part = jax.tree.map(lambda array: array[jnp.minimum(rows, size - 1)], rounds)
             z, _ = forward(params, part.context)
-            z = z * (rows < filled)[:, None]
-            both = jnp.concatenate([z, part.reward[:, None]], axis=1)
+            z = z * (rows < count)[:, None]
+            both = jnp.concatenate([z, part.target[:, None]], axis=1)
             return sums.at[part.action].add(z[:, :, None] * both[:, None, :])
 
         # Slice by slice, because the outer products of all rounds would be written to memory and read again.
-        sums = lax.fori_loop(0, (filled + SLICE - 1) // SLICE, add, real(jnp.zeros((spec.arms, dim, dim + 1))))
+        sums = lax.fori_loop(0, (count + SLICE - 1) // SLICE, add, real(jnp.zeros((spec.arms, dim, dim + 1))))
         precision, moment = sums[..., :dim], sums[..., dim]
         eye = jnp.eye(dim, dtype=sums.dtype)
         last = jnp.moveaxis(precision + real(ridge) * eye, 0, -1)
@@ -204,8 +196,8 @@ def _neural_linear(
         half = jnp.einsum("kij,kj->ki", root, moment)
         return Disjoint(side_by_side(Gaussian(jnp.einsum("kji,kj->ki", root, half), root)), None)
 
-    def retrain(key: Array, state: State, rounds: Replay, filled: Array) -> tuple[Any, Any, Disjoint]:
-        drawn = (jax.random.uniform(key, (steps, batch)) * filled).astype(jnp.int32)
+    def retrain(key: Array, state: State, rounds: Replay, count: Array) -> tuple[Any, Any, Disjoint]:
+        drawn = (jax.random.uniform(key, (steps, batch)) * count).astype(jnp.int32)
 
         def step(carry: tuple[Any, Any], rows: Array) -> tuple[tuple[Any, Any], None]:
             params, moments = carry
@@ -214,24 +206,19 @@ def _neural_linear(
             return (optax.apply_updates(params, updates), moments), None
 
         (params, moments), _ = lax.scan(step, (state.params, state.optimiser), drawn)
-        return params, moments, rebuild(params, rounds, filled)
+        return params, moments, rebuild(params, rounds, count)
 
     def update(key: Array, state: State, feedback: Feedback) -> State:
-        x, reward, now = real(feedback.context), real(feedback.reward), feedback.round
+        x, reward, number = real(feedback.context), real(feedback.reward), feedback.number
         z, _ = forward(state.params, x)
-        belief = model.observe(state.belief, z, feedback.action, reward, now)
-        rounds = Replay(
-            *(
-                lax.dynamic_update_index_in_dim(part, new, now % size, 0)
-                for part, new in zip(state.replay, (x, feedback.action, reward), strict=True)
-            )
-        )
+        belief = model.observe(state.belief, z, feedback.action, reward, feedback.round)
+        rounds = remember(state.replay, number, x, feedback.action, reward)
         # Only what changes goes through the branch, and flat: LAPACK's column-major results would otherwise set the
         # memory order of the whole state, which every round would then transpose.
         learned = (state.params, state.optimiser, belief)
         flat = lax.cond(
-            now % every == every - 1,
-            lambda: _flat(retrain(stream(key, Stream.BATCHES), state, rounds, jnp.minimum(now + 1, size))),
+            number % every == every - 1,
+            lambda: _flat(retrain(stream(key, Stream.BATCHES), state, rounds, filled(rounds, number))),
             lambda: _flat(learned),
         )
         params, moments, belief = jax.tree.map(lambda new, old: new.reshape(old.shape), flat, learned)

@@ -11,9 +11,10 @@ import optax
 from jax import Array, lax
 
 from agents.agent import Agent, Choice, Feedback, Observation, Spec
-from agents.choosing import Stream, pick_best, real, stream
+from agents.choosing import pick_best, real
 from agents.fusion import coordinates, unit_features
-from agents.neural_linear import Replay
+from agents.replay import Replay, empty, filled, remember, ring_size
+from agents.streams import Stream, stream
 from agents.wrappers import explore, warm_up
 
 
@@ -60,7 +61,7 @@ def neural_ucb(
         steps: Adam steps per round.
         batch: rounds per step, drawn with replacement.
         rate: Adam's learning rate.
-        replay: N, rounds kept (None: the horizon, at most 4096).
+        replay: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
 
     Raises:
@@ -92,7 +93,7 @@ def mlp(
         steps: Adam steps per round.
         batch: rounds per step, drawn with replacement.
         rate: Adam's learning rate.
-        replay: N, rounds kept (None: the horizon, at most 4096).
+        replay: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
 
     Raises:
@@ -129,7 +130,7 @@ def _learner(
     """The agent that is greedy on the prediction, plus the bonus unless alpha is None."""
     if hidden < 2 or hidden % 2:
         raise ValueError(f"hidden is {hidden}, expected an even number >= 2")
-    size = min(spec.horizon, 4096) if replay is None else replay
+    size = ring_size(spec, replay)
     arms = real(coordinates(unit_features(spec.features)))
     dim = spec.context + arms.shape[1]
     parameters = hidden * (dim + 1)
@@ -146,8 +147,7 @@ def _learner(
         out = jax.random.normal(second, (hidden // 2,), arms.dtype)
         weights = Network(jnp.concatenate([half, half]), jnp.concatenate([out, -out]))
         squares = None if alpha is None else jax.tree.map(lambda part: jnp.full_like(part, real(ridge)), weights)
-        empty = Replay(real(jnp.zeros((size, dim))), jnp.full(size, -1, jnp.int32), real(jnp.zeros(size)))
-        return State(weights, optimiser.init(weights), squares, empty)
+        return State(weights, optimiser.init(weights), squares, empty(size, dim))
 
     def act(key: Array, state: State, observation: Observation) -> Choice:
         z = jax.vmap(join, (None, 0))(observation.context, arms)
@@ -159,7 +159,7 @@ def _learner(
         return pick_best(key, scores, observation.mask)
 
     def loss(weights: Network, rows: Replay) -> Array:
-        return jnp.mean((forward(weights, rows.context)[0] - rows.reward) ** 2)
+        return jnp.mean((forward(weights, rows.context)[0] - rows.target) ** 2)
 
     def update(key: Array, state: State, feedback: Feedback) -> State:
         z = join(feedback.context, arms[feedback.action])
@@ -169,15 +169,9 @@ def _learner(
             squares = Network(
                 squares.hidden + parameters * jnp.outer(by_unit, z**2), squares.out + parameters * by_output
             )
-        place = feedback.round % size
-        seen = Replay(
-            *(
-                lax.dynamic_update_index_in_dim(part, new, place, 0)
-                for part, new in zip(state.replay, (z, feedback.action, real(feedback.reward)), strict=True)
-            )
-        )
-        filled = jnp.minimum(feedback.round + 1, size)
-        drawn = (jax.random.uniform(stream(key, Stream.BATCHES), (steps, batch)) * filled).astype(jnp.int32)
+        seen = remember(state.replay, feedback.number, z, feedback.action, feedback.reward)
+        share = jax.random.uniform(stream(key, Stream.BATCHES), (steps, batch))
+        drawn = (share * filled(seen, feedback.number)).astype(jnp.int32)
 
         def step(carry: tuple[Network, Any], rows: Array) -> tuple[tuple[Network, Any], None]:
             weights, moments = carry

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
 from agents.choosing import pick_best, real
 
 
@@ -33,10 +33,10 @@ def pilot_then_best(spec: Spec) -> Agent:
     def update(key: Array, state: Means, feedback: Feedback) -> Means:
         return state
 
-    def fit(key: Array, state: Means, logged: Logged) -> Means:
-        mask = real(logged.mask)
+    def fit(key: Array, state: Means, full: FullInformation) -> Means:
+        mask = real(full.mask)
         queries = state.queries + mask.sum(axis=0)
-        total = state.mean * state.queries + (mask * real(logged.reward)).sum(axis=0)
+        total = state.mean * state.queries + (mask * real(full.reward)).sum(axis=0)
         return Means(total / jnp.maximum(queries, 1.0), queries)
 
     return Agent(init, act, update, fit)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from agents.agent import Feedback, Logged, Spec
+from agents.agent import Feedback, FullInformation, Spec
 from agents.choosing import real
 from agents.posterior import Gaussian, compensated, observe, prior
 from agents.regression import change, observe_all, side_by_side
@@ -32,13 +32,13 @@ class Penalty(NamedTuple):
         init: () -> beliefs of C channels per arm, side by side: mean (K, C, d), one root for all channels of an arm.
         predict: (beliefs, x (D,), preference (W,), prices (M,)) -> (K,) expected penalty.
         observe: (beliefs, Feedback) -> beliefs.
-        fit: (beliefs, Logged) -> beliefs.
+        fit: (beliefs, FullInformation) -> beliefs.
     """
 
     init: Callable[[], Gaussian]
     predict: Callable[[Gaussian, Array, Array, Array], Array]
     observe: Callable[[Gaussian, Feedback], Gaussian]
-    fit: Callable[[Gaussian, Logged], Gaussian]
+    fit: Callable[[Gaussian, FullInformation], Gaussian]
 
 
 def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | Array = 1.0) -> Penalty:
@@ -68,13 +68,13 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
     def regressors(x: Array) -> Array:
         return jnp.concatenate([jnp.ones(1, x.dtype), x[jnp.array(columns, int)]])
 
-    def targets(source: Feedback | Logged, price: Array, scale: Array) -> Array:
+    def targets(source: Feedback | FullInformation, price: Array, scale: Array) -> Array:
         """(..., C) what is regressed, for matching prices and list costs."""
         base = real(source.cost) / jnp.where(price > 0, price, 1.0) / scale
         if log:
             # Costs far outside the ends change nothing after clipping; a zero has no log.
             base = jnp.log(jnp.clip(base, low / scale / 10, high / scale * 10))
-        return jnp.stack([base, *(real(getattr(source, name)) for name in others)], axis=-1)
+        return jnp.stack([base, *(real(getattr(source.channels, name)) for name in others)], axis=-1)
 
     def init() -> Gaussian:
         dim = 1 + len(columns)
@@ -107,10 +107,10 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
         target = targets(feedback, price, real(unit)[arm])
         return change(state, arm, lambda own: observe(own, z, told * (target - own.mean @ z), told))
 
-    def fit(state: Gaussian, logged: Logged) -> Gaussian:
-        zs = jax.vmap(regressors)(real(logged.context))
-        price = real(logged.prices)[spec.model]
-        ys = targets(logged, price, real(unit))
-        return observe_all(state, zs, ys, real(logged.mask & (price > 0)))
+    def fit(state: Gaussian, full: FullInformation) -> Gaussian:
+        zs = jax.vmap(regressors)(real(full.context))
+        price = real(full.prices)[spec.model]
+        ys = targets(full, price, real(unit))
+        return observe_all(state, zs, ys, real(full.mask & (price > 0)))
 
     return Penalty(init, predict, learn, fit)

@@ -12,10 +12,12 @@ import optax
 from jax import Array, lax
 from numpy.typing import ArrayLike, NDArray
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
-from agents.choosing import Stream, pick_best, real, stream
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.choosing import pick_best, real
 from agents.posterior import Gaussian
 from agents.priced import WEIGHT, penalty
+from agents.replay import Replay, empty, remember
+from agents.streams import Stream, stream
 
 NEWTON_STEPS = 25
 SHRINKAGE = 10.0
@@ -30,14 +32,6 @@ class Scaling(NamedTuple):
     base: Array
     mean: Array
     deviation: Array
-
-
-class Replay(NamedTuple):
-    """A ring of N outcomes: context (N, D), action (N,) int32 (-1 where empty), quality (N,)."""
-
-    context: Array
-    action: Array
-    quality: Array
 
 
 class State(NamedTuple):
@@ -111,7 +105,7 @@ def probe_online(
     every: int = 50,
     steps: int = 10,
 ) -> Agent:
-    """The accuracy probe, kept learning: a warm start, then a few Adam steps every `every` rounds, and moving costs.
+    """The accuracy probe, kept learning: a warm start, then a few Adam steps every `every` outcomes, and moving costs.
 
     The replay is filled with outcomes of the pilot, and the rounds played overwrite them one by one, so what was known
     fades as evidence comes in. Costs go on being averaged. Everything else as in `probe`; the Platt scaling stays. Wrap
@@ -126,7 +120,7 @@ def probe_online(
         epochs: passes over the training outcomes of the pilot.
         held_out: share of the pilot's queries that early stopping and Platt scaling use.
         replay: N, outcomes kept.
-        every: rounds between retrainings.
+        every: outcomes between retrainings.
         steps: Adam steps per retraining.
     """
     return _probe(spec, tuple(hidden), rate, decay, batch, epochs, held_out, replay, every, steps)
@@ -178,8 +172,7 @@ def _probe(
             mean=real(jnp.zeros(spec.context)),
             deviation=real(jnp.ones(spec.context)),
         )
-        empty = Replay(real(jnp.zeros((size, spec.context))), jnp.full(size, -1, jnp.int32), real(jnp.zeros(size)))
-        return State(params, optimiser.init(params), scaling, priced.init(), empty)
+        return State(params, optimiser.init(params), scaling, priced.init(), empty(size, spec.context))
 
     def act(key: Array, state: State, observation: Observation) -> Choice:
         x = jnp.broadcast_to(real(observation.context), (spec.arms, spec.context))
@@ -190,12 +183,12 @@ def _probe(
         right = jax.nn.sigmoid(scaling.slope * out + scaling.shift)
         return pick_best(key, weight * right - charge, observation.mask)
 
-    def fit(key: Array, state: State, logged: Logged) -> State:
-        count = logged.context.shape[0]
+    def fit(key: Array, state: State, full: FullInformation) -> State:
+        count = full.context.shape[0]
         kept = max(1, min(count - 1, round((1 - held_out) * count)))
         order = jax.random.permutation(stream(key, Stream.BATCHES), count)
-        context = real(logged.context)[order]
-        quality, weight = real(logged.quality)[order], real(logged.mask)[order]
+        context = real(full.context)[order]
+        quality, weight = real(full.channels.quality)[order], real(full.mask)[order]
         mean, deviation = context[:kept].mean(axis=0), context[:kept].std(axis=0)
         told = weight[:kept].sum(axis=0)
         share = ((weight * quality)[:kept].sum(axis=0) + 0.5) / (told + 1.0)
@@ -250,26 +243,25 @@ def _probe(
             seen, arm, value, told = rows(some)
             replay = Replay(seen, jnp.where(told > 0, arm, -1).astype(jnp.int32), value)
         scaling = scaling._replace(slope=slope, shift=shift)
-        return State(params, moments, scaling, priced.fit(state.priced, logged), replay)
+        return State(params, moments, scaling, priced.fit(state.priced, full), replay)
 
     def update(key: Array, state: State, feedback: Feedback) -> State:
         if not size:
             return state
-        new = (real(feedback.context), feedback.action, real(feedback.quality))
-        place = feedback.round % size
-        replay = Replay(*(part.at[place].set(row) for part, row in zip(state.replay, new, strict=True)))
+        quality = feedback.channels.quality
+        replay = remember(state.replay, feedback.number, feedback.context, feedback.action, real(quality))
 
         def retrain() -> tuple[Any, Any]:
             drawn = jax.random.randint(stream(key, Stream.BATCHES), (steps, batch), 0, size)
 
             def step(inner: tuple[Any, Any], index: Array) -> tuple[tuple[Any, Any], None]:
                 arm = replay.action[index]
-                batch = (replay.context[index], jnp.maximum(arm, 0), replay.quality[index], real(arm >= 0))
+                batch = (replay.context[index], jnp.maximum(arm, 0), replay.target[index], real(arm >= 0))
                 return train(*inner, state.scaling, batch), None
 
             return lax.scan(step, (state.params, state.optimiser), drawn)[0]
 
-        due = (feedback.round + 1) % every == 0
+        due = (feedback.number + 1) % every == 0
         params, moments = lax.cond(due, retrain, lambda: (state.params, state.optimiser))
         return State(params, moments, state.scaling, priced.observe(state.priced, feedback), replay)
 

@@ -18,7 +18,8 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
-from agents.agent import Agent, Feedback, Logged, Observation, Privileged, State
+from agents.agent import Agent, Privileged, State
+from agents.handed import observed, recorded, returned
 from uis_env.bandit import Bandit
 from uis_env.tape import Schedule, Tape, tapes
 
@@ -304,24 +305,6 @@ def round_keys(keys: Array, numbers: Array) -> Array:
     return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, numbers)
 
 
-def logged(bandit: Bandit, queries: Array, draw: Array, phase: int = 0) -> Logged:
-    """Full information on the given (n,) queries and draws, as a pilot records it."""
-    variant = bandit.variant[phase]
-    channels: dict[str, Any] = {
-        name: None if table is None else table[variant, queries, draw]
-        for name, table in bandit.channels._asdict().items()
-    }
-    return Logged(
-        context=bandit.context[queries],
-        mask=bandit.mask[phase, queries],
-        preference=bandit.preference[phase],
-        prices=bandit.prices[phase],
-        reward=bandit.reward[phase, queries, draw],
-        cost=bandit.cost[variant, queries, draw],
-        **channels,
-    )
-
-
 @partial(jax.jit, static_argnames=("agent", "seeds_per_call", "mesh"))
 def start(
     agent: Agent,
@@ -340,7 +323,7 @@ def start(
             keys, log = args
             state = agent.init(keys.init)
             if agent.fit is not None and log is not None:
-                state = agent.fit(keys.fit, state, logged(tables.bandit, *log))
+                state = agent.fit(keys.fit, state, recorded(tables.bandit, *log))
             return Carry(
                 state=state,
                 query_reward=jnp.zeros(queries, jnp.float32),
@@ -445,25 +428,13 @@ def play(
     """One round of one seed: look up, act, look up, update. Returns the state, the action and its reward."""
     bandit: Any = tables.bandit  # NumPy in `uis_env`, the same tables on the device here
     query, draw, phase = now.tape
-    context, mask = bandit.context[query], bandit.mask[phase, query]
     privileged = None
     if agent.privileged and hindsight is not None:
         privileged = Privileged(bandit.expected[phase, query], hindsight, tables.elsewhere[tables.fold[query]])
-    seen = Observation(now.number, context, mask, bandit.preference[phase], bandit.prices[phase], privileged)
+    seen = observed(bandit, now.number, query, phase, privileged)
     action = agent.act(now.act, state, seen).action
-
-    variant = bandit.variant[phase]
-    reward, cost = bandit.reward[phase, query, draw, action], bandit.cost[variant, query, draw, action]
-    back: dict[str, Any] = {
-        name: None if table is None else table[variant, query, draw, action]
-        for name, table in bandit.channels._asdict().items()
-    }
-    state = agent.update(
-        now.update,
-        state,
-        Feedback(now.number, context, mask, seen.preference, seen.prices, action, reward, cost, **back),
-    )
-    return state, action, reward
+    feedback = returned(bandit, seen, query, draw, phase, action)
+    return agent.update(now.update, state, feedback), action, feedback.reward
 
 
 def tally(

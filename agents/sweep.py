@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from agents.agent import Agent, Observation, State
+from agents.agent import Agent, State
+from agents.handed import observed, recorded
 from agents.priced import WEIGHT
-from agents.rollout import Keys, Rounds, Tables, divide, logged, map_seeds, play, round_keys
+from agents.rollout import Keys, Rounds, Tables, divide, map_seeds, play, round_keys
 from uis_env.bandit import Bandit
 from uis_env.tape import Tape
 
@@ -103,7 +104,7 @@ def sweep(
             def begin(own: _Own) -> State:
                 if agent.fit is None or log is None:
                     return fresh
-                return agent.fit(keys.fit, fresh, logged(alone(own).bandit, *log))
+                return agent.fit(keys.fit, fresh, recorded(alone(own).bandit, *log))
 
             def go(own: _Own, state: State) -> Array:
                 still = tape._replace(phase=jnp.zeros_like(tape.phase))
@@ -146,7 +147,7 @@ def _believed(agent: Agent, tables: Tables, keys: Keys, state: State, query: Arr
     quality = jnp.zeros_like(bandit.preference[0]).at[WEIGHT["quality"]].set(1.0)
 
     def score(query: Array) -> Array:
-        seen = Observation(jnp.int32(0), bandit.context[query], bandit.mask[0, query], quality, bandit.prices[0])
+        seen = observed(bandit, 0, query, 0)._replace(preference=quality)
         return agent.act(keys.act, state, seen).scores
 
     return lax.map(score, query)  # type: ignore[no-any-return]

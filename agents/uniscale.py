@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
 from agents.choosing import pick_best, real
 from agents.fusion import coordinates, unit_features
 from agents.posterior import Gaussian
@@ -85,11 +85,11 @@ def uniscale(
         norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
         return x / jnp.where(norm > 0, norm, 1.0)
 
-    def payoff(source: Feedback | Logged) -> Array:
+    def payoff(source: Feedback | FullInformation) -> Array:
         """What the shared vector learns: the reward, without the parts that are switched off or learned apart."""
         value, weights = real(source.reward), real(source.preference)
-        if not dense_feedback and source.score is not None:
-            value = value - weights[WEIGHT["score"]] * real(source.score)
+        if not dense_feedback and source.channels.score is not None:
+            value = value - weights[WEIGHT["score"]] * real(source.channels.score)
         if charge is not None:
             value = value + weights[WEIGHT["cost"]] * transformed(spec, real(source.cost))
         return value
@@ -112,10 +112,10 @@ def uniscale(
             None if charge is None or state.cost is None else charge.observe(state.cost, feedback),
         )
 
-    def fit(key: Array, state: Learned, logged: Logged) -> Learned:
+    def fit(key: Array, state: Learned, full: FullInformation) -> Learned:
         return Learned(
-            model.fit(state.payoff, query(logged.context), payoff(logged), real(logged.mask)),
-            None if charge is None or state.cost is None else charge.fit(state.cost, logged),
+            model.fit(state.payoff, query(full.context), payoff(full), real(full.mask)),
+            None if charge is None or state.cost is None else charge.fit(state.cost, full),
         )
 
     return warm_up(Agent(init, act, update, fit), warmup)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from agents.agent import Agent, Choice, Feedback, Observation, State
+from agents.agent import Agent, Choice, State
+from agents.handed import make_observation, observed, returned
 from agents.workflow_policy import OnDevice, advance, draw_tasks, observe
 from uis_env.bandit import Bandit, Phase, tabulate
 from uis_env.workflow.core import Policy, Situation, Workflow
@@ -72,8 +73,7 @@ def _bandit(flow: Workflow) -> Bandit:
 
 
 def _act(agent: Agent, key: Array, state: State, rounds: Array, context: Array, mask: Array, bandit: Any) -> Choice:
-    seen = Observation(rounds, context, mask, jnp.asarray(bandit.preference[0]), jnp.asarray(bandit.prices[0]))
-    return agent.act(key, state, seen)
+    return agent.act(key, state, make_observation(rounds, context, mask, bandit.preference[0], bandit.prices[0]))
 
 
 @partial(jax.jit, static_argnames=("agent", "rules", "count"))
@@ -101,21 +101,8 @@ def _learn(agent: Agent, rules: TaskRules, count: int, tables: OnDevice, bandit:
 
         def learn(state: State, xs: Any) -> tuple[State, None]:
             number, key, query, draw, action, value, happened = xs
-            channels: dict[str, Any] = {
-                name: None if table is None else table[0, query, draw, action]
-                for name, table in bandit.channels._asdict().items()
-            }
-            feedback = Feedback(
-                round=rounds + number,
-                context=tables.context[query],
-                mask=tables.mask[query],
-                preference=bandit.preference[0],
-                prices=bandit.prices[0],
-                action=action,
-                reward=value,
-                cost=bandit.cost[0, query, draw, action],
-                **channels,
-            )
+            seen = observed(bandit, rounds + number, query, 0)
+            feedback = returned(bandit, seen, query, draw, 0, action)._replace(reward=value)
             after = agent.update(key, state, feedback)
             return jax.tree.map(lambda new, old: jnp.where(happened, new, old), after, state), None
 

@@ -11,8 +11,9 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from agents.agent import Agent, Choice, Feedback, Logged, Observation, State
-from agents.choosing import Stream, masked, pick_uniform, real, stream, uniform_policy
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, State
+from agents.choosing import masked, pick_uniform, real, uniform_policy
+from agents.streams import Stream, stream
 
 
 def explore(agent: Agent, epsilon: float | Array, decay: float | Array = 0.0) -> Agent:
@@ -78,8 +79,8 @@ def only(agent: Agent, arms: NDArray[np.bool_]) -> Agent:
     if fit is None:
         return agent._replace(act=act, update=update)
 
-    def fit_within(key: Array, state: State, logged: Logged) -> State:
-        return fit(key, state, logged._replace(mask=within(logged.mask)))
+    def fit_within(key: Array, state: State, full: FullInformation) -> State:
+        return fit(key, state, full._replace(mask=within(full.mask)))
 
     return agent._replace(act=act, update=update, fit=fit_within)
 
@@ -111,10 +112,10 @@ def family(make: Callable[..., Agent], **numbers: float) -> Callable[[Mapping[st
     def update(key: Array, state: Member, feedback: Feedback) -> Member:
         return state._replace(inner=make(**state.numbers).update(key, state.inner, feedback))
 
-    def fit_member(key: Array, state: Member, logged: Logged) -> Member:
+    def fit_member(key: Array, state: Member, full: FullInformation) -> Member:
         own = make(**state.numbers).fit
         assert own is not None
-        return state._replace(inner=own(key, state.inner, logged))
+        return state._replace(inner=own(key, state.inner, full))
 
     def member(numbers: Mapping[str, float]) -> Agent:
         agent = make(**numbers)

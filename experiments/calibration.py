@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from agents.agent import Logged, Observation, Spec
+from agents.agent import FullInformation, Spec
+from agents.handed import make_full_information, make_observation
 from agents.probe import Reliability, probe, reliability
 from experiments import backend, html
 from experiments.charts import Line, chart
 from experiments.config import ConfigError
-from uis_env.outcomes import atomic_write
+from uis_env.outcomes import Channels, atomic_write
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS
 from uis_env.worlds.latency_aware.world import EMBEDDING, make_catalog, query_features
@@ -45,23 +46,17 @@ class Simulated(NamedTuple):
     tokens: Array
     latency: Array
 
-    def logged(self, queries: slice) -> Logged:
+    def full(self, queries: slice) -> FullInformation:
         """The first draw of every arm on some queries."""
-        quality = jnp.asarray(self.quality[queries, 0])
-        nothing = jnp.zeros_like(quality)
-        return Logged(
-            context=jnp.asarray(self.context[queries]),
-            mask=jnp.ones(quality.shape, bool),
-            preference=jnp.asarray(QUALITY),
-            prices=jnp.ones(1),
+        quality, tokens, latency = (table[queries, 0] for table in (self.quality, self.tokens, self.latency))
+        return make_full_information(
+            context=self.context[queries],
+            mask=np.ones(quality.shape, bool),
+            preference=QUALITY,
+            prices=np.ones(1, np.float32),
             reward=quality,
-            cost=nothing,
-            quality=quality,
-            score=None,
-            dollars=None,
-            eflops=None,
-            tokens=jnp.asarray(self.tokens[queries, 0]),
-            latency=jnp.asarray(self.latency[queries, 0]),
+            cost=np.zeros_like(quality),
+            channels=Channels(quality, tokens=tokens, latency=latency),
         )
 
 
@@ -75,13 +70,13 @@ def measure(dataset: str, seed: int, training: int = 2000, held_out: int = 2000)
     """Trains a probe on `training` fresh queries and judges it on `held_out` others."""
     data = simulated(dataset, seed, training + held_out)
     fit, predict = _probe()
-    predicted = predict(fit(jax.random.key(seed), data.logged(slice(training))), data.context[training:])
+    predicted = predict(fit(jax.random.key(seed), data.full(slice(training))), data.context[training:])
     return reliability(np.clip(predicted, 0, 1), data.quality[training:].mean(axis=1))
 
 
 @cache
 def _probe() -> tuple[Any, Any]:
-    """Compiled once: (key, Logged) -> state, and (state, contexts (n, D)) -> (n, K) predictions."""
+    """Compiled once: (key, FullInformation) -> state, and (state, contexts (n, D)) -> (n, K) predictions."""
     catalog = make_catalog()
     one, none = np.zeros(len(catalog), np.int32), np.zeros(len(catalog), np.float32)
     spec = Spec(
@@ -102,10 +97,10 @@ def _probe() -> tuple[Any, Any]:
     fit, preference = agent.fit, jnp.asarray(QUALITY)
 
     def predict(state: Any, context: jax.Array) -> jax.Array:
-        seen = Observation(jnp.int32(0), context, jnp.ones(spec.arms, bool), preference, jnp.ones(1))
+        seen = make_observation(0, context, jnp.ones(spec.arms, bool), preference, jnp.ones(1))
         return agent.act(jax.random.key(0), state, seen).scores
 
-    return jax.jit(lambda key, logged: fit(key, agent.init(key), logged)), jax.jit(jax.vmap(predict, (None, 0)))
+    return jax.jit(lambda key, full: fit(key, agent.init(key), full)), jax.jit(jax.vmap(predict, (None, 0)))
 
 
 def command(out: Path, seeds: int = 5, training: int = 2000, held_out: int = 2000) -> int:

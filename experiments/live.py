@@ -23,7 +23,8 @@ from rich.live import Live
 from rich.table import Table
 
 from agents import AGENTS
-from agents.agent import Agent, Feedback, Observation, Spec, State
+from agents.agent import Agent, Observation, Spec, State
+from agents.handed import make_feedback, make_observation
 from agents.rollout import agent_keys
 from experiments import backend
 from experiments.config import AgentConfig, ConfigError, Positive
@@ -32,10 +33,9 @@ from uis_env.live.env import LiveEnv
 from uis_env.live.estimate import list_costs
 from uis_env.live.journal import Appender, read_rows
 from uis_env.live.transport import Transport
-from uis_env.outcomes import atomic_write
+from uis_env.outcomes import Channels, atomic_write
 
 Factory = Callable[..., Agent]
-_CHANNELS = ("quality", "score", "dollars", "eflops", "tokens", "latency")
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -202,22 +202,15 @@ class LiveRun:
     def _observation(self, number: int, query: int) -> Observation:
         mask = jnp.ones(len(self.env.catalog), bool)
         context = jnp.asarray(self.env.contexts[query])
-        return Observation(jnp.int32(number), context, mask, self._preference, self._prices)
+        return make_observation(number, context, mask, self._preference, self._prices)
 
     def _learn(self, row: dict[str, Any]) -> None:
         """Updates the agent with a row of the log, the same whether it was just written or is read back."""
         seen = self._observation(row["round"], row["query"])
-        channels: dict[str, Any] = {
-            name: jnp.float32(row[name]) if name in self.env.channels else None for name in _CHANNELS
-        }
-        cost = channels[self.env.reward.cost_channel]
-        feedback = Feedback(
-            *(seen.round, seen.context, seen.mask, seen.preference, seen.prices),
-            action=jnp.int32(row["action"]),
-            reward=jnp.float32(row["reward"]),
-            cost=jnp.float32(0) if cost is None else cost,
-            **channels,
-        )
+        channels: dict[str, Any] = {name: jnp.float32(row[name]) for name in self.env.channels}
+        cost = channels.get(self.env.reward.cost_channel, jnp.float32(0))
+        reward = jnp.float32(row["reward"])
+        feedback = make_feedback(seen, row["action"], reward, cost, Channels(**channels), number=len(self.rows))
         self.state = self._update(jax.random.fold_in(self._keys.update, row["round"]), self.state, feedback)
         self.rows.append(row)
 
@@ -237,7 +230,7 @@ def summary(run: LiveRun) -> Table:
         groups.setdefault(row["arm"].partition("/")[2] if len(models) == 1 else row["arm"], []).append(row)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     for name, rows in [*ordered, ("all", run.rows)]:
-        mean = {k: sum(r.get(k, math.nan) for r in rows) / max(1, len(rows)) for k in (*_CHANNELS, "reward")}
+        mean = {k: sum(r.get(k, math.nan) for r in rows) / max(1, len(rows)) for k in (*Channels._fields, "reward")}
         table.add_row(
             *(name, str(len(rows)), f"{len(rows) / max(1, len(run.rows)):.0%}", f"{mean['quality']:.3f}"),
             *(f"{mean['reward']:.3f}", f"{mean['dollars']:.2e}", f"{mean['latency']:.2f}"),

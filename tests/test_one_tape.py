@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import AGENTS, Agent, Feedback, Observation, rollout
+from agents import AGENTS, Agent, rollout
+from agents.handed import make_feedback, make_observation
 from experiments.cells import make_spec
 from experiments.config import PreferenceConfig
 from uis_env import worlds
 from uis_env.bandit import Reward, tabulate
+from uis_env.outcomes import Channels
 from uis_env.scenarios import make_scenario
 from uis_env.tape import Tape, tape
 
 ROUNDS, SEEDS = 300, [7, 8, 9]
-CHANNELS = ("quality", "score", "dollars", "eflops", "tokens", "latency")
 
 
 class Game:
@@ -56,22 +57,16 @@ class Player:
     def choose(self, t: int, context: np.ndarray, mask: np.ndarray) -> int:
         phase = self.played.phase[t]
         bandit = self.game.bandit
-        self.seen = Observation(
-            jnp.int32(t), jnp.asarray(context[: bandit.context.shape[1]]), jnp.asarray(mask.astype(bool)),
-            jnp.asarray(bandit.preference[phase]), jnp.asarray(bandit.prices[phase]),
-        )  # fmt: skip
+        self.seen = make_observation(
+            t, context[: bandit.context.shape[1]], mask, bandit.preference[phase], bandit.prices[phase]
+        )
         self.choice = self.act(self.game.rounds.act[self.i, t], self.state, self.seen)
         return int(self.choice.action)
 
     def learn(self, t: int, reward: float, back: dict[str, float]) -> None:
-        seen = self.seen
-        channels = {name: jnp.float32(back[name]) if name in back else None for name in CHANNELS}
+        channels = {name: jnp.float32(back[name]) for name in Channels._fields if name in back}
         cost = channels[self.game.reward.cost_channel]
-        assert cost is not None
-        feedback = Feedback(
-            seen.round, seen.context, seen.mask, seen.preference, seen.prices,
-            self.choice.action, jnp.float32(reward), cost, **channels,
-        )  # fmt: skip
+        feedback = make_feedback(self.seen, self.choice.action, jnp.float32(reward), cost, Channels(**channels))
         self.state = self.update(self.game.rounds.update[self.i, t], self.state, feedback)
 
 
@@ -109,5 +104,5 @@ def test_three_players_one_tape(scenario: str, agent: str) -> None:
         np.testing.assert_array_equal(rewards.astype(np.float32), trace.reward[:, t])
         np.testing.assert_array_equal(back["regret"].astype(np.float32), trace.regret[:, t])
         for i, player in enumerate(players):
-            player.learn(t, rewards[i], {name: back[name][i] for name in CHANNELS if name in back})
+            player.learn(t, rewards[i], {name: back[name][i] for name in Channels._fields if name in back})
     assert terminations.all()

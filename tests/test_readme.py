@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from agents import check_agent
-from agents.agent import Feedback, Observation
+from agents.handed import make_feedback, make_observation
 from experiments.__main__ import parser
 from experiments.speed.problem import make_problem
 from uis_env.live.__main__ import parser as live_parser
+from uis_env.outcomes import Channels
 
 TEXT = Path("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -75,12 +76,11 @@ def test_the_agent_of_the_readme_tries_every_arm() -> None:
     state, actions = agent.init(jax.random.key(0)), []
     context, nothing = np.zeros(3, np.float32), np.zeros(0, np.float32)
     for t in range(40):
-        key = jax.random.key(t)
-        choice = agent.act(key, state, Observation(t, context, mask, nothing, nothing))
+        key, seen = jax.random.key(t), make_observation(t, context, mask, nothing, nothing)
+        choice = agent.act(key, state, seen)
         actions.append(int(choice.action))
         reward = float(choice.action == 2)
-        back = Feedback(t, context, mask, nothing, nothing, choice.action, reward, 0.0, *[None] * 6)
-        state = agent.update(key, state, back)
+        state = agent.update(key, state, make_feedback(seen, choice.action, reward, 0.0, Channels(reward)))
     assert sorted(actions[:5]) == [0, 1, 2, 3, 4]
     assert actions.count(2) > 20
 

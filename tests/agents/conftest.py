@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.agent import Agent, Choice, Feedback, Observation, Privileged, Spec
+from agents.agent import Agent, Choice, Privileged, Spec
+from agents.handed import make_feedback, make_observation
+from uis_env.outcomes import Channels
 
 ARMS, CONTEXT, MODELS = 6, 4, 3
 
@@ -68,11 +70,12 @@ def play_round(agent: Agent, data: Data, key: Any, state: Any, t: Any) -> tuple[
     now = jax.random.fold_in(key, t)
     x, mask, rewards = data.context[t], data.mask[t], data.reward[t]
     known = Privileged(rewards, data.reward.mean(axis=0), -data.reward.mean(axis=0)) if agent.privileged else None
-    choice = agent.act(now, state, Observation(t, x, mask, data.preference, data.prices, known))
+    seen = make_observation(t, x, mask, data.preference, data.prices, known)
+    choice = agent.act(now, state, seen)
     reward = rewards[choice.action]
     cost = 0.1 * (1.0 + choice.action)
-    back = (choice.action, reward, cost, jax.nn.sigmoid(reward), None, cost, None, 100.0 * cost, None)
-    return agent.update(now, state, Feedback(t, x, mask, data.preference, data.prices, *back)), choice
+    channels = Channels(jax.nn.sigmoid(reward), dollars=cost, tokens=100.0 * cost)
+    return agent.update(now, state, make_feedback(seen, choice.action, reward, cost, channels)), choice
 
 
 def play_rounds(agent: Agent, data: Data, keys: Any, seeds_per_call: int = 1) -> tuple[Any, Choice]:

@@ -110,7 +110,7 @@ BROKEN = {
     r"update: state became int32\[2, 6\], expected float32\[2, 6\]": with_update(lambda state: state.astype(jnp.int32)),
     "update changed the structure of the state": with_update(lambda state: (state, state)),
     r"fit: state became float32\[6\], expected float32\[2, 6\]": lambda spec: means(spec)._replace(
-        fit=lambda key, state, logged: state[0]
+        fit=lambda key, state, full: state[0]
     ),
     "a second run with the same keys differs from the first": with_act(impure),
     "the agent cannot be compiled": with_act(branching),

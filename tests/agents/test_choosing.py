@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agents import choosing, epsilon_greedy, explore, linear_thompson, linear_thompson_shared, linucb, random
-from agents.agent import Observation
+from agents import epsilon_greedy, explore, linear_thompson, linear_thompson_shared, linucb, random, ties
 from agents.choosing import pick_best, pick_sampled, pick_uniform
 from agents.fusion import fuse
+from agents.handed import make_observation
 
 ARMS = 6
 KEYS = jax.random.split(jax.random.key(0), 4000)
@@ -57,7 +57,7 @@ def test_choices_respect_masks_and_propensities_are_distributions(scores, mask, 
 def device(request, monkeypatch):
     """Ties as CPUs break them, and as accelerators do."""
     if request.param == "accelerator":
-        monkeypatch.setattr(choosing.lax, "platform_dependent", lambda scores, cpu, default: default(scores))
+        monkeypatch.setattr(ties.lax, "platform_dependent", lambda scores, cpu, default: default(scores))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 31, 60, 65])
@@ -123,7 +123,7 @@ def test_rounding_ties_unless_the_scores_are_exact():
 def test_propensities_match_frequencies(spec, make, number, expected):
     agent, mask = make(spec), jnp.arange(ARMS) < 5
     expected = np.array([0.2] * 5 + [0]) if expected is None else np.array(expected)
-    seen = Observation(
+    seen = make_observation(
         jnp.asarray(number, jnp.int32), jnp.ones(spec.context), mask, jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3)
     )
     state = agent.init(jax.random.key(0))
@@ -142,7 +142,7 @@ def test_thompson_propensities_are_estimated_when_asked_for(spec, data_factory, 
     state, _ = play(agent, data_factory(spec, 30))
     state = jax.tree.map(lambda leaf: leaf[0], state)
     mask = jnp.arange(ARMS) != 1
-    seen = Observation(jnp.asarray(30), jnp.ones(spec.context), mask, jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
+    seen = make_observation(jnp.asarray(30), jnp.ones(spec.context), mask, jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
     choices = jax.jit(jax.vmap(lambda key: agent.act(key, state, seen)))(KEYS[:1000])
     mean = np.asarray(choices.propensities).mean(axis=0)
     assert mean[1] == 0
@@ -158,7 +158,7 @@ def test_thompson_sampling_breaks_ties_uniformly(spec, factory):
     """With nothing to draw, the arm of the lowest number had been played for ever."""
     agent = factory(spec, scale=0.0, propensity_draws=10)
     mask = jnp.arange(ARMS) != 1
-    seen = Observation(jnp.asarray(0), jnp.ones(spec.context), mask, jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
+    seen = make_observation(jnp.asarray(0), jnp.ones(spec.context), mask, jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
     state = agent.init(KEYS[0])
     choices = jax.jit(jax.vmap(lambda key: agent.act(key, state, seen)))(KEYS)
     expected = np.asarray(mask) / 5
@@ -172,7 +172,7 @@ def test_shared_posterior_draws_have_the_posterior_covariance(spec, data_factory
     state, _ = play(agent, data_factory(spec, 25))
     belief = jax.tree.map(lambda leaf: leaf[0], state)
     x = jnp.asarray([0.3, -1.0, 0.5, 1.0])
-    seen = Observation(jnp.asarray(25), x, jnp.ones(ARMS, bool), jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
+    seen = make_observation(jnp.asarray(25), x, jnp.ones(ARMS, bool), jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
     scores = np.asarray(jax.jit(jax.vmap(lambda key: agent.act(key, belief, seen).scores))(KEYS))
     fused = fuse(spec, "concat")
     phi = np.stack([fused.features(x, jnp.asarray(arm)) for arm in range(ARMS)])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from agents import decomposed_linucb, decomposed_thompson
-from agents.agent import Feedback, Observation
+from agents.handed import make_feedback, make_observation
 from agents.priced import penalty
+from uis_env.outcomes import Channels
 
 ROUNDS = 300
 PREFERENCE = jnp.asarray([1.0, 0.2, 0.7, 1e-3, 0.1], jnp.float32)
@@ -32,22 +33,9 @@ def rounds(spec):
 
 
 def feedback(context, action, price, cost, others, t):
-    return Feedback(
-        round=t,
-        context=context[t],
-        mask=jnp.ones(6, bool),
-        preference=PREFERENCE,
-        prices=price,
-        action=action[t],
-        reward=jnp.zeros(()),
-        cost=cost[t],
-        quality=jnp.zeros(()),
-        score=others["score"][t],
-        dollars=cost[t],
-        eflops=None,
-        tokens=others["tokens"][t],
-        latency=others["latency"][t],
-    )
+    channels = {name: values[t] for name, values in others.items()}
+    seen = make_observation(t, context[t], jnp.ones(6, bool), PREFERENCE, price)
+    return make_feedback(seen, action[t], jnp.zeros(()), cost[t], Channels(jnp.zeros(()), dollars=cost[t], **channels))
 
 
 def learned(model, rounds):
@@ -130,13 +118,14 @@ def test_a_new_preference_takes_effect_without_new_data(spec, rounds, factory):
     def run():
         def step(state, t):
             told = feedback(context, action, np.ones(3, np.float32), cost, others, t)
-            return agent.update(jax.random.key(0), state, told._replace(quality=action[t] / 5.0)), None
+            told = told._replace(channels=told.channels._replace(quality=action[t] / 5.0))
+            return agent.update(jax.random.key(0), state, told), None
 
         return jax.lax.scan(step, agent.init(jax.random.key(0)), jnp.arange(ROUNDS))[0]
 
     context, action, cost, others = jax.tree.map(jnp.asarray, (context, action, cost, others))
     state = run()
-    seen = Observation(
+    seen = make_observation(
         jnp.asarray(ROUNDS), jnp.asarray([0.1, 0.1, 0.1, 1.0]), jnp.ones(6, bool), jnp.zeros(5), jnp.ones(3)
     )
 

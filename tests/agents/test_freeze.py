@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import check_agent, hierarchical_logit_thompson, random
-from agents.agent import Agent, Feedback, Logged, Observation, Spec
+from agents.agent import Agent, FullInformation, Spec
 from agents.freeze import FOLDS, ceiling, freeze_context, ridge
+from agents.handed import make_feedback, make_full_information, make_observation
 from experiments import ceiling as reference
+from uis_env.outcomes import Channels
 
 Array = np.ndarray[Any, Any]
 KEY = jax.random.key(0)
@@ -36,30 +38,25 @@ def draw(spec: Spec, seed: int, count: int, signal: float) -> tuple[Array, Array
     return context, (rng.random(chance.shape) < chance).astype(np.float32)
 
 
-def logged(spec: Spec, context: Any, quality: Any, mask: Any = None) -> Logged:
+def full(spec: Spec, context: Any, quality: Any, mask: Any = None) -> FullInformation:
     cost = jnp.broadcast_to(jnp.asarray(spec.list_cost), quality.shape)
-    return Logged(
+    return make_full_information(
         context=jnp.asarray(context),
         mask=jnp.ones(quality.shape, bool) if mask is None else jnp.asarray(mask),
         preference=jnp.asarray([1.0, 0, PRICE, 0, 0]),
         prices=jnp.ones(3),
         reward=jnp.asarray(quality) - PRICE * cost,
         cost=cost,
-        quality=jnp.asarray(quality),
-        score=None,
-        dollars=cost,
-        eflops=None,
-        tokens=cost,
-        latency=None,
+        channels=Channels(quality, dollars=cost, tokens=cost),
     )
 
 
-def player(spec: Spec, agent: Agent) -> Callable[[Logged | None, Any, Any], tuple[Array, Any]]:
+def player(spec: Spec, agent: Agent) -> Callable[[FullInformation | None, Any, Any], tuple[Array, Any]]:
     """A function that lets the agent fit a pilot and play T rounds: (scores (T, K), final state)."""
     conditions = (jnp.ones(spec.arms, bool), jnp.asarray([1.0, 0, PRICE, 0, 0]), jnp.ones(3))
 
     @jax.jit
-    def run(pilot: Logged | None, context: Any, quality: Any) -> tuple[Any, Any]:
+    def run(pilot: FullInformation | None, context: Any, quality: Any) -> tuple[Any, Any]:
         state = agent.init(KEY)
         if pilot is not None:
             assert agent.fit is not None
@@ -67,11 +64,12 @@ def player(spec: Spec, agent: Agent) -> Callable[[Logged | None, Any, Any], tupl
 
         def step(state: Any, t: Any) -> tuple[Any, Any]:
             key = jax.random.fold_in(KEY, t)
-            choice = agent.act(key, state, Observation(t, context[t], *conditions))
+            seen = make_observation(t, context[t], *conditions)
+            choice = agent.act(key, state, seen)
             arm = choice.action
             y, cost = quality[t, arm], jnp.asarray(spec.list_cost)[arm]
-            back = (arm, y - PRICE * cost, cost, y, None, cost, None, cost, None)
-            return agent.update(key, state, Feedback(t, context[t], *conditions, *back)), choice.scores
+            back = make_feedback(seen, arm, y - PRICE * cost, cost, Channels(y, dollars=cost, tokens=cost))
+            return agent.update(key, state, back), choice.scores
 
         state, scores = jax.lax.scan(step, state, jnp.arange(len(context)))
         return scores, state
@@ -99,7 +97,7 @@ def test_the_ceiling_by_brute_force(spec: Spec, signal: float) -> None:
     context, quality = draw(spec, 3, 60, signal)
     mask = np.random.default_rng(0).random(quality.shape) < 0.8
     mask[np.arange(60), np.arange(60) % spec.arms] = True
-    log = logged(spec, context, quality, mask)
+    log = full(spec, context, quality, mask)
     reward, gains = np.asarray(log.reward, np.float64), []
     for fold in range(FOLDS):
         told = np.arange(60) % FOLDS != fold
@@ -119,12 +117,12 @@ def test_the_ceiling_by_brute_force(spec: Spec, signal: float) -> None:
 def test_without_signal_most_pilots_freeze_and_with_it_none_does(spec: Spec) -> None:
     found = {}
     for signal in (0.0, SIGNAL):
-        pilots = [logged(spec, *draw(spec, seed, PILOT, signal)) for seed in range(100)]
+        pilots = [full(spec, *draw(spec, seed, PILOT, signal)) for seed in range(100)]
         stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *pilots)
         found[signal] = np.asarray(jax.jit(jax.vmap(ceiling))(stacked))
     assert (found[0.0] <= 0).mean() > 0.55 and found[0.0].mean() < 0.01
     assert (found[SIGNAL] > 0.1).all()
-    assert float(ceiling(logged(spec, *draw(spec, 0, 2 * FOLDS - 1, SIGNAL)))) == 0
+    assert float(ceiling(full(spec, *draw(spec, 0, 2 * FOLDS - 1, SIGNAL)))) == 0
 
 
 def test_frozen_it_is_the_arm_only_learner_else_the_learner_itself(spec: Spec) -> None:
@@ -132,7 +130,7 @@ def test_frozen_it_is_the_arm_only_learner_else_the_learner_itself(spec: Spec) -
     plain = player(spec, hierarchical_logit_thompson(spec))
     freezing = player(spec, hierarchical_logit_thompson(spec, freeze=True))
     for signal, frozen in ((0.0, True), (SIGNAL, False)):
-        pilot = logged(spec, *draw(spec, 2, PILOT, signal))
+        pilot = full(spec, *draw(spec, 2, PILOT, signal))
         context, quality = draw(spec, 2, ROUNDS, signal)
         scores, state = freezing(pilot, context, quality)
         assert float(state.gate) == (0.0 if frozen else 1.0)

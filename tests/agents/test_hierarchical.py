@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from agents import hierarchical_logit_thompson
-from agents.agent import Feedback, Logged, Observation
+from agents.handed import make_feedback, make_full_information, make_observation
 from agents.hierarchical import DEVIATIONS, FLOOR
+from uis_env.outcomes import Channels
 
 KEY = jax.random.key(0)
 CLIP = 2.0
@@ -50,8 +51,8 @@ def test_updates_are_extended_kalman_steps(spec, rounds):
     def run(context, action, quality):
         def step(state, t):
             one = jnp.ones(())
-            back = (action[t], one, one, quality[t], None, one, None, one, None)
-            told = Feedback(t, context[t], jnp.ones(6, bool), jnp.ones(5), jnp.ones(3), *back)
+            seen = make_observation(t, context[t], jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+            told = make_feedback(seen, action[t], one, one, Channels(quality[t], dollars=one, tokens=one))
             return agent.update(KEY, state, told), None
 
         return jax.lax.scan(step, agent.init(KEY), jnp.arange(60))[0]
@@ -68,7 +69,7 @@ def test_updates_are_extended_kalman_steps(spec, rounds):
     np.testing.assert_allclose(state.logit.mean, mean, atol=1e-4)
     np.testing.assert_allclose(state.logit.root.T @ state.logit.root, covariance, atol=1e-4)
 
-    seen = Observation(
+    seen = make_observation(
         jnp.asarray(60), jnp.asarray(context[0]), jnp.ones(6, bool), jnp.asarray([2.0, 0, 0, 0, 0]), jnp.ones(3)
     )
     expected = [2 * logistic(design(spec, context[0].astype(np.float64), a)[0] @ mean) for a in range(6)]
@@ -81,15 +82,14 @@ def test_a_pilot_is_fitted_to_the_posterior_mode(spec):
     context = random.normal(size=(n, spec.context)).astype(np.float32)
     quality, mask = random.integers(2, size=(n, 6)), random.random((n, 6)) < 0.8
     cost = jnp.ones((n, 6))
-    log = Logged(
+    log = make_full_information(
         jnp.asarray(context),
         jnp.asarray(mask),
         jnp.ones(5),
         jnp.ones(3),
         cost,
         cost,
-        jnp.asarray(quality, jnp.float32),
-        *(None, cost, None, cost, None),
+        Channels(quality.astype(np.float32), dollars=cost, tokens=cost),
     )
     agent = hierarchical_logit_thompson(spec, clip=CLIP, pilot_weight=weight)
     mean = np.asarray(agent.fit(KEY, agent.init(KEY), log).logit.mean, np.float64)

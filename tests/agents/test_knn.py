@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from agents import knn
-from agents.agent import Feedback, Observation
 from agents.fusion import unit_features
+from agents.handed import make_feedback, make_observation
+from uis_env.outcomes import Channels
 
 KEY = jax.random.key(0)
 
@@ -16,10 +17,8 @@ def learned(agent, spec, context, action, reward):
     @jax.jit
     def run(context, action, reward):
         def step(state, t):
-            told = Feedback(
-                t, context[t], jnp.ones(6, bool), jnp.ones(5), jnp.ones(3), action[t], reward[t], *[jnp.zeros(())] * 7
-            )
-            return agent.update(KEY, state, told), None
+            seen = make_observation(t, context[t], jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+            return agent.update(KEY, state, make_feedback(seen, action[t], reward[t], 0.0, Channels(0.0))), None
 
         return jax.lax.scan(step, agent.init(KEY), jnp.arange(len(action)))[0]
 
@@ -35,7 +34,7 @@ def test_estimates_are_those_of_the_nearest_rounds_in_memory(spec, joint, rounds
     agent = knn(spec, k, strength, joint, epsilon=0.0, memory=memory)
     state = learned(agent, spec, context, action, reward)
     x = random.normal(size=spec.context).astype(np.float32)
-    seen = Observation(jnp.asarray(rounds), jnp.asarray(x), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+    seen = make_observation(jnp.asarray(rounds), jnp.asarray(x), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
     found = agent.act(KEY, state, seen).scores
 
     kept = np.arange(rounds)[-memory:]
@@ -63,7 +62,7 @@ def test_a_pair_that_came_again_is_one_neighbour(spec):
     action, reward = np.array([2, 2, 2, 2]), np.array([0.0, 8.0, 1.0, 64.0], np.float32)
     agent = knn(spec, neighbours=2, joint=True, epsilon=0.0)
     state = learned(agent, spec, context, action, reward)
-    seen = Observation(jnp.asarray(4), jnp.asarray(context[0]), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+    seen = make_observation(jnp.asarray(4), jnp.asarray(context[0]), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
     unit = context / np.linalg.norm(context, axis=1, keepdims=True)
     second = 8.0 if unit[0] @ unit[1] > unit[0] @ unit[3] else 64.0
     np.testing.assert_allclose(agent.act(KEY, state, seen).scores, np.full(6, (0.0 + 1.0 + second) / 3), rtol=1e-6)
@@ -72,5 +71,5 @@ def test_a_pair_that_came_again_is_one_neighbour(spec):
 def test_without_data_all_arms_tie(spec):
     for joint in (False, True):
         agent = knn(spec, joint=joint, epsilon=0.0)
-        seen = Observation(jnp.asarray(0), jnp.ones(spec.context), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+        seen = make_observation(jnp.asarray(0), jnp.ones(spec.context), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
         np.testing.assert_allclose(agent.act(KEY, agent.init(KEY), seen).propensities, 1 / 6, rtol=1e-6)

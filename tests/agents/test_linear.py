@@ -19,8 +19,9 @@ from agents import (
     linucb_shared,
     neural_linear_ucb,
 )
-from agents.agent import Feedback, Logged, Observation
 from agents.fusion import fuse
+from agents.handed import make_feedback, make_full_information, make_observation
+from uis_env.outcomes import Channels
 
 LONG = 100_000
 """Rounds after which a float32 posterior must still agree with float64."""
@@ -41,12 +42,13 @@ def learn(agent, data, actions, queries):
     def run(data, actions, queries):
         def step(state, t):
             x, mask, reward = data.context[t], data.mask[t], data.reward[t, actions[t]]
-            back = (actions[t], reward, 1.0 + reward**2, jax.nn.sigmoid(reward), None, reward**2, None, None, None)
-            feedback = Feedback(t, x, mask, data.preference, data.prices, *back)
+            channels = Channels(jax.nn.sigmoid(reward), dollars=reward**2)
+            seen = make_observation(t, x, mask, data.preference, data.prices)
+            feedback = make_feedback(seen, actions[t], reward, 1.0 + reward**2, channels)
             return agent.update(jax.random.fold_in(jax.random.key(1), t), state, feedback), None
 
         state, _ = jax.lax.scan(step, agent.init(jax.random.key(0)), jnp.arange(len(actions)))
-        seen = partial(Observation, jnp.asarray(len(actions)))
+        seen = partial(make_observation, jnp.asarray(len(actions)))
         everything = jnp.ones(data.mask.shape[1], bool)
         given = (data.preference, data.prices)
         return state, jax.vmap(lambda x: agent.act(jax.random.key(2), state, seen(x, everything, *given)).scores)(
@@ -120,33 +122,29 @@ def test_full_information_at_once_equals_one_by_one(spec, data_factory, factory)
     data = data_factory(spec, 30)
     agent = factory(spec, alpha=0.5)
     n, k = data.reward.shape
-    logged = Logged(
+    full = make_full_information(
         data.context,
         jnp.ones((n, k), bool),
         data.preference,
         data.prices,
         data.reward,
         1.0 + data.reward**2,
-        jax.nn.sigmoid(data.reward),
-        *(None, data.reward**2, None, jnp.zeros((n, k)), None),
+        Channels(jax.nn.sigmoid(data.reward), dollars=data.reward**2, tokens=jnp.zeros((n, k))),
     )
-    fitted = jax.jit(agent.fit)(jax.random.key(0), agent.init(jax.random.key(0)), logged)
+    fitted = jax.jit(agent.fit)(jax.random.key(0), agent.init(jax.random.key(0)), full)
     repeated = jax.tree.map(
         lambda a: jnp.repeat(a, k, axis=0) if a.ndim == 2 else a, data._replace(mask=jnp.ones((n, k), bool))
     )
-    seen = Observation(jnp.asarray(0), data.context[0], data.mask[0] | True, data.preference, data.prices)
+    seen = make_observation(jnp.asarray(0), data.context[0], data.mask[0] | True, data.preference, data.prices)
 
     @jax.jit
     def one_by_one(data):
         def step(state, t):
             reward = data.reward[t, t % k]
-            quality, tokens = jax.nn.sigmoid(reward), jnp.zeros(())
-            back = (t % k, reward, 1.0 + reward**2, quality, None, reward**2, None, tokens, None)
-            return agent.update(
-                jax.random.key(0),
-                state,
-                Feedback(t, data.context[t], data.mask[t], data.preference, data.prices, *back),
-            ), None
+            channels = Channels(jax.nn.sigmoid(reward), dollars=reward**2, tokens=jnp.zeros(()))
+            seen = make_observation(t, data.context[t], data.mask[t], data.preference, data.prices)
+            back = make_feedback(seen, t % k, reward, 1.0 + reward**2, channels)
+            return agent.update(jax.random.key(0), state, back), None
 
         return jax.lax.scan(step, agent.init(jax.random.key(0)), jnp.arange(n * k))[0]
 
@@ -200,7 +198,7 @@ def test_bonus_of_an_arm_without_data_is_that_of_the_prior(spec, data_factory):
 @pytest.mark.parametrize("kind", ["concat", "kronecker", "arm"])
 def test_all_arms_start_with_the_same_bonus_in_a_shared_model(spec, data_factory, kind):
     data, agent = data_factory(spec, 1), linucb_shared(spec, alpha=1.0, fusion=kind)
-    seen = Observation(jnp.asarray(0), data.context[0], jnp.ones(spec.arms, bool), data.preference, data.prices)
+    seen = make_observation(jnp.asarray(0), data.context[0], jnp.ones(spec.arms, bool), data.preference, data.prices)
     choice = agent.act(jax.random.key(0), agent.init(jax.random.key(0)), seen)
     np.testing.assert_allclose(choice.scores, choice.scores[0], rtol=1e-6)
     np.testing.assert_allclose(choice.propensities, 1 / spec.arms, rtol=1e-6)

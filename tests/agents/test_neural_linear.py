@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from agents import linucb, neural_linear, neural_linear_thompson, neural_linear_ucb
-from agents.agent import Feedback
+from agents.handed import make_feedback, make_observation
 from agents.neural_linear import Network
+from uis_env.outcomes import Channels
 
 KEY = jax.random.key(0)
 EVERY, REPLAY, RIDGE = 8, 20, 0.5
@@ -32,9 +33,8 @@ def run_rounds(spec, data_factory):
     @jax.jit
     def run():
         def step(state, t):
-            one = jnp.ones(())
-            back = (actions[t], data.reward[t, actions[t]], one, one, None, one, None, one, None)
-            told = Feedback(t, data.context[t], data.mask[t], data.preference, data.prices, *back)
+            seen = make_observation(t, data.context[t], data.mask[t], data.preference, data.prices)
+            told = make_feedback(seen, actions[t], data.reward[t, actions[t]], 1.0, Channels(1.0))
             state = agent.update(jax.random.fold_in(KEY, t), state, told)
             return state, state
 

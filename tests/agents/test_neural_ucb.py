@@ -10,7 +10,9 @@ import pytest
 
 from agents.agent import Agent, Feedback, Observation, Spec
 from agents.check import check_agent
+from agents.handed import make_feedback, make_observation
 from agents.neural_ucb import Network, forward, mlp, neural_ucb, squared_gradients
+from uis_env.outcomes import Channels
 
 ARMS, CONTEXT = 5, 3
 
@@ -31,11 +33,11 @@ def make_spec() -> Spec:
 
 
 def observation(context: Any, number: int = 0) -> Observation:
-    return Observation(jnp.int32(number), jnp.asarray(context), jnp.ones(ARMS, bool), jnp.ones(5), jnp.ones(2))
+    return make_observation(jnp.int32(number), jnp.asarray(context), jnp.ones(ARMS, bool), jnp.ones(5), jnp.ones(2))
 
 
 def feedback(seen: Observation, action: Any, reward: Any) -> Feedback:
-    return Feedback(*seen[:5], jnp.int32(action), jnp.asarray(reward), jnp.zeros(()), jnp.asarray(reward), *[None] * 5)
+    return make_feedback(seen, action, reward, 0.0, Channels(reward))
 
 
 def test_squared_gradients_are_those_of_automatic_differentiation() -> None:

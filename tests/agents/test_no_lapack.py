@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import pytest
 
 from agents import AGENTS
-from agents.agent import Feedback, Logged, Observation, Spec
+from agents.agent import Spec
+from agents.handed import make_feedback, make_full_information, make_observation
+from uis_env.outcomes import Channels
 
 KEY = jax.random.key(0)
 OPTIONS: dict[str, dict[str, Any]] = {"fixed": {"arm": 0}, "hierarchical_logit_thompson": {"freeze": True}}
@@ -23,10 +25,12 @@ def test_no_part_of_an_agent_calls_lapack(name: str, spec: Spec) -> None:
         return  # looks up, computes nothing
     zero, ones, dim = jnp.zeros(()), jnp.ones(3), spec.context
     context, mask, preference = jnp.ones(dim), jnp.ones(spec.arms, bool), jnp.ones(5)
-    seen = Observation(jnp.asarray(0), context, mask, preference, ones)
-    told = Feedback(jnp.asarray(0), context, mask, preference, ones, jnp.asarray(0), zero, *[zero] * 7)
+    seen = make_observation(jnp.asarray(0), context, mask, preference, ones)
+    told = make_feedback(seen, 0, zero, zero, Channels(*[zero] * 6))
     table = jnp.ones((40, spec.arms))
-    pilot = Logged(jnp.ones((40, dim)), table > 0, preference, ones, *[table] * 8)
+    pilot = make_full_information(
+        jnp.ones((40, dim)), table > 0, preference, ones, table, table, Channels(*[table] * 6)
+    )
     state = agent.init(KEY)
     parts = [partial(agent.act, KEY, state, seen), partial(agent.update, KEY, state, told)]
     parts += [] if agent.fit is None else [partial(agent.fit, KEY, state, pilot)]

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import Array
 
-from agents.agent import Agent, Feedback, Logged, Observation, Spec
+from agents.agent import Agent, FullInformation, Spec
 from agents.check import example_log
+from agents.handed import make_feedback, make_full_information, make_observation
 from agents.probe import platt, probe, probe_online, reliability
+from uis_env.outcomes import Channels
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS
 from uis_env.worlds.latency_aware.world import make_catalog, query_features
@@ -57,23 +59,18 @@ def simulated() -> Simulated:
     return Simulated(spec, query_features(queries, np.random.default_rng(0)), *results)
 
 
-def pilot(data: Simulated, queries: slice, quality: Any = None) -> Logged:
+def pilot(data: Simulated, queries: slice, quality: Any = None) -> FullInformation:
     """One draw of every arm on some queries."""
     quality = data.quality[queries, 0] if quality is None else quality
     none = jnp.zeros(quality.shape)
-    return Logged(
+    return make_full_information(
         context=jnp.asarray(data.context[queries]),
         mask=jnp.ones(quality.shape, bool),
         preference=jnp.asarray(QUALITY),
         prices=jnp.ones(1),
         reward=jnp.asarray(quality),
         cost=none,
-        quality=jnp.asarray(quality),
-        score=None,
-        dollars=None,
-        eflops=None,
-        tokens=jnp.asarray(data.tokens[queries, 0]),
-        latency=jnp.asarray(data.latency[queries, 0]),
+        channels=Channels(quality, tokens=data.tokens[queries, 0], latency=data.latency[queries, 0]),
     )
 
 
@@ -82,7 +79,7 @@ def scores(agent: Agent, state: Any, spec: Spec, contexts: Any, preference: Any 
     models = int(spec.model.max()) + 1
 
     def one(x: Array) -> Array:
-        seen = Observation(
+        seen = make_observation(
             jnp.int32(0), x, jnp.ones(spec.arms, bool), jnp.asarray(preference, jnp.float32), jnp.ones(models)
         )
         return agent.act(jax.random.key(0), state, seen).scores
@@ -136,7 +133,7 @@ def test_one_probe_serves_every_preference(trained: tuple[Agent, Any]) -> None:
 
 def test_without_a_pilot_all_arms_look_alike(spec: Spec) -> None:
     agent = probe(spec, **SMALL)
-    seen = Observation(
+    seen = make_observation(
         jnp.int32(0), jnp.ones(spec.context), jnp.ones(spec.arms, bool), jnp.asarray(QUALITY), jnp.ones(3)
     )
     choice = agent.act(jax.random.key(0), agent.init(jax.random.key(0)), seen)
@@ -173,22 +170,11 @@ def test_an_online_probe_starts_as_the_probe_and_follows_a_change() -> None:
     arm = 21  # beam search 32x4x40: now it is always wrong, and takes three times as long
 
     def round_(state: Any, t: Array) -> tuple[Any, None]:
-        feedback = Feedback(
-            round=t,
-            context=jnp.asarray(data.context)[t],
-            mask=jnp.ones(data.spec.arms, bool),
-            preference=jnp.asarray(QUALITY),
-            prices=jnp.ones(1),
-            action=jnp.int32(arm),
-            reward=jnp.float32(0),
-            cost=jnp.float32(0),
-            quality=jnp.float32(0),
-            score=None,
-            dollars=None,
-            eflops=None,
-            tokens=jnp.float32(1e4),
-            latency=jnp.float32(300),
+        seen = make_observation(
+            t, jnp.asarray(data.context)[t], jnp.ones(data.spec.arms, bool), jnp.asarray(QUALITY), jnp.ones(1)
         )
+        channels = Channels(jnp.float32(0), tokens=jnp.float32(1e4), latency=jnp.float32(300))
+        feedback = make_feedback(seen, arm, jnp.float32(0), jnp.float32(0), channels)
         return moving.update(jax.random.fold_in(key, t), state, feedback), None
 
     play = jax.jit(round_)

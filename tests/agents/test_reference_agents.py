@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from agents import best_fixed, cheapest, fixed, fixed_elsewhere, linucb, oracle, pilot_then_best, strongest
-from agents.agent import Logged, Observation, Privileged
+from agents.agent import Privileged
+from agents.handed import make_full_information, make_observation
+from uis_env.outcomes import Channels
 
 KEY = jax.random.key(0)
 
@@ -14,7 +16,7 @@ KEY = jax.random.key(0)
 def act(agent, spec, mask=None, prices=None, known=None, state=None):
     mask = jnp.ones(spec.arms, bool) if mask is None else jnp.asarray(mask)
     prices = jnp.ones(3) if prices is None else jnp.asarray(prices)
-    seen = Observation(jnp.asarray(0), jnp.zeros(spec.context), mask, jnp.ones(5), prices, known)
+    seen = make_observation(jnp.asarray(0), jnp.zeros(spec.context), mask, jnp.ones(5), prices, known)
     return agent.act(KEY, agent.init(KEY) if state is None else state, seen)
 
 
@@ -58,7 +60,7 @@ def test_pilot_then_best_plays_the_best_arm_of_the_pilot_for_ever(spec):
     mask[:, 4] = False
     mean = np.where(mask, reward, 0).sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
     table = jnp.asarray(reward, jnp.float32)
-    log = Logged(jnp.zeros((9, 4)), jnp.asarray(mask), jnp.ones(5), jnp.ones(3), *[table] * 3, *[None] * 5)
+    log = make_full_information(jnp.zeros((9, 4)), mask, jnp.ones(5), jnp.ones(3), table, table, Channels(table))
     agent = pilot_then_best(spec)
     state = agent.fit(KEY, agent.init(KEY), log)
     order = np.argsort(-mean[[0, 1, 2, 3, 5]])

@@ -12,6 +12,7 @@ import pytest
 from agents import rollout
 from agents.agent import Agent, Choice
 from agents.decomposed import decomposed_linucb
+from agents.handed import make_observation, recorded
 from agents.linear import linucb_arm_only
 from agents.pilot import pilot_then_best
 from agents.probe import probe, probe_online
@@ -110,13 +111,13 @@ def test_other_weights_are_the_same_program(world, spec, schedule):
 def test_what_no_preference_changes_is_fitted_once_per_seed(world, spec, schedule, pilot, seeds_per_call):
     fitted, rewarded = [], []
 
-    def by_quality(key, state, logged):
+    def by_quality(key, state, full):
         jax.debug.callback(lambda: fitted.append(1))
-        return logged.quality.mean(axis=0)
+        return full.channels.quality.mean(axis=0)
 
-    def by_reward(key, state, logged):
-        jax.debug.callback(lambda x: rewarded.append(1), logged.reward[0, 0])
-        return logged.reward.mean(axis=0)
+    def by_reward(key, state, full):
+        jax.debug.callback(lambda x: rewarded.append(1), full.reward[0, 0])
+        return full.reward.mean(axis=0)
 
     def act(key, state, seen):
         action = jnp.argmax(seen.preference[0] * state)
@@ -138,12 +139,10 @@ def test_believed_is_what_the_fitted_agent_predicts(world, spec, schedule, pilot
     keys = block_keys(range(SEEDS), "a")
     played = tapes(schedule, range(SEEDS))
     bandit: Any = stacked(world).bandit
-    log = rollout.logged(bandit, pilot[0][1], pilot[1][1])
+    log = recorded(bandit, pilot[0][1], pilot[1][1])
     state = agent.fit(keys.fit[1], agent.init(keys.init[1]), log)
     query = played.query[1, 7]
-    seen = rollout.Observation(
-        jnp.int32(0), bandit.context[query], bandit.mask[0, query], jnp.eye(5)[0], bandit.prices[0]
-    )
+    seen = make_observation(jnp.int32(0), bandit.context[query], bandit.mask[0, query], jnp.eye(5)[0], bandit.prices[0])
     np.testing.assert_allclose(believed[1, 7], agent.act(keys.act[1], state, seen).scores, rtol=1e-5)
     assert swept(agent, world, schedule, None, 5).believed is None
 

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.agent import Agent, Feedback, Logged, Observation, Spec
+from agents.agent import Agent, Feedback, Observation, Spec
 from agents.check import check_agent
 from agents.fusion import coordinates, unit_features
+from agents.handed import make_feedback, make_full_information, make_observation
 from agents.text import text_features
 from agents.uniscale import transformed, uniscale
 from agents.wrappers import only
 from uis_env.bandit import Phase, Reward, tabulate
-from uis_env.outcomes import World
+from uis_env.outcomes import Channels, World
 
 ARMS, CONTEXT, ROUNDS = 12, 4, 15
 WEIGHTS = np.array([0.3, 0.2, 0.5, 0.0, 0.0])
@@ -57,7 +58,9 @@ def make_spec(features: Array | None = None, **changes: Any) -> Spec:
 
 def observation(context: Array, number: int = 1000, mask: Array | None = None, prices: Any = (1.0, 1.0)) -> Observation:
     on_offer = jnp.ones(ARMS, bool) if mask is None else jnp.asarray(mask)
-    return Observation(jnp.int32(number), jnp.asarray(context), on_offer, jnp.asarray(WEIGHTS), jnp.asarray(prices))
+    return make_observation(
+        jnp.int32(number), jnp.asarray(context), on_offer, jnp.asarray(WEIGHTS), jnp.asarray(prices)
+    )
 
 
 def history(seed: int = 0, rounds: int = ROUNDS) -> list[Feedback]:
@@ -68,7 +71,7 @@ def history(seed: int = 0, rounds: int = ROUNDS) -> list[Feedback]:
         quality, score, cost = random.random(3)
         reward = 0.3 * quality + 0.2 * score + 0.5 * (1 - cost)
         arm = jnp.int32(random.integers(ARMS - 2))
-        told.append(Feedback(*seen[:5], arm, *map(jnp.asarray, (reward, cost, quality, score)), None, cost, None, None))
+        told.append(make_feedback(seen, arm, reward, cost, Channels(quality, score, eflops=cost)))
     return told
 
 
@@ -149,17 +152,10 @@ def test_full_information_counts_like_rounds() -> None:
     assert agent.fit is not None
     contexts, rewards = random.normal(size=(5, CONTEXT)), random.random((5, ARMS))
     mask = random.random((5, ARMS)) < 0.7
-    log = Logged(
-        *map(jnp.asarray, (contexts, mask, WEIGHTS, np.ones(2), rewards, rewards, rewards)),
-        None,
-        None,
-        None,
-        None,
-        None,
-    )
+    log = make_full_information(contexts, mask, WEIGHTS, np.ones(2), rewards, rewards, Channels(rewards))
     fitted = agent.fit(jax.random.key(0), agent.init(jax.random.key(0)), log)
     told = [
-        Feedback(*observation(contexts[q])[:5], jnp.int32(a), *map(jnp.asarray, [rewards[q, a]] * 3), *[None] * 5)
+        make_feedback(observation(contexts[q]), a, rewards[q, a], rewards[q, a], Channels(rewards[q, a]))
         for q, a in zip(*np.nonzero(mask), strict=True)
     ]
     seen = observation(np.ones(CONTEXT))

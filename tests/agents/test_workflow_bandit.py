@@ -39,8 +39,9 @@ def in_turns(arms: int) -> Agent:
         return Choice(seen.round % arms, nothing, nothing)
 
     def update(key: Array, state: Heard, back: Feedback) -> Heard:
-        assert back.tokens is not None and back.latency is not None
-        told = jnp.stack([back.reward, back.quality, back.tokens, back.latency, back.context[0], back.action])
+        quality, tokens, latency = back.channels.quality, back.channels.tokens, back.channels.latency
+        assert tokens is not None and latency is not None
+        told = jnp.stack([back.reward, quality, tokens, latency, back.context[0], back.action])
         return Heard(state.count + 1, state.sums + told * (1 + back.round % 7))
 
     return Agent(lambda key: Heard(jnp.int32(0), jnp.zeros(6)), act, update)

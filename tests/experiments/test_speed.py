@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from agents import greedy, linucb, rollout
-from agents.agent import Feedback, Observation
+from agents.handed import make_feedback, make_observation
 from experiments.__main__ import main
 from experiments.speed import limits, long, loops, peers, table
 from experiments.speed.clock import Timing, alternate
 from experiments.speed.ours import Ours
 from experiments.speed.problem import Problem, make_problem
+from uis_env.outcomes import Channels
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,10 @@ def test_the_loop_by_hand_scores_as_our_linucb(problem: Problem, by_hand: type[l
     key, state = jax.random.key(0), agent.init(jax.random.key(0))
     for t in range(100):
         x, arm = bandit.context[query[t]], int(t * 7 % problem.spec.arms)
-        seen = Observation(np.int32(t), x, bandit.mask[0, query[t]], bandit.preference[0], bandit.prices[0])
+        seen = make_observation(np.int32(t), x, bandit.mask[0, query[t]], bandit.preference[0], bandit.prices[0])
         np.testing.assert_allclose(act(key, state, seen).scores, learner.scores(x), atol=1e-5)
         reward = bandit.reward[0, query[t], draw[t], arm]
-        channels = (reward, None, None, None, None, None)
-        state = update(key, state, Feedback(*seen[:5], np.int32(arm), reward, reward, *channels))
+        state = update(key, state, make_feedback(seen, arm, reward, reward, Channels(reward)))
         learner.learn(x, arm, reward)
 
 
