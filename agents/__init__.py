@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged
 from agents.check import check_agent
 from agents.decomposed import decomposed_linucb, decomposed_thompson
 from agents.greedy import epsilon_greedy, greedy
@@ -19,6 +19,7 @@ from agents.pilot import pilot_then_best
 from agents.probe import probe, probe_online
 from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, oracle, random, strongest
 from agents.registry import Entry, Factory, Role
+from agents.spec import Spec, make_spec
 from agents.text import text_features
 from agents.uniscale import uniscale
 from agents.wrappers import explore, only, warm_up
@@ -87,6 +88,7 @@ __all__ = [
     "make_feedback",
     "make_full_information",
     "make_observation",
+    "make_spec",
     "mlp",
     "neural_linear_thompson",
     "neural_linear_ucb",

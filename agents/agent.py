@@ -3,53 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
 from uis_env.outcomes import Channels
 
 State = Any
 """An agent's own pytree of arrays."""
-
-
-@dataclass(frozen=True, eq=False)
-class Spec:
-    """The sizes and the public knowledge about arms that a factory closes over.
-
-    Attributes:
-        arms: K.
-        context: D, features per query.
-        features: (K, F) float32 description of each arm.
-        model: (K,) int32, each arm's model as an index into `prices`.
-        method: (K,) int32, each arm's method as an index.
-        budget: (K,) int32, each arm's budget as an index.
-        log_budget: (K,) float32, log2 of the samples (or paths) that the budget buys.
-        list_cost: (K,) float32, what each arm costs on average according to public knowledge (price list, shapes), in
-            the unit that the reward prices; zeros where nothing is known.
-        list_quality: (K,) float32, a public prior of each arm's strength (log parameters, say), for "strongest".
-        channels: names of the channels that a Feedback will carry.
-        horizon: T, rounds of an episode (for buffers).
-        transform: g of the cost term of the reward, "linear", "clipped" or "log" (`uis_env.bandit.Reward`).
-        ends: (low, high) of a clipped or log cost.
-    """
-
-    arms: int
-    context: int
-    features: NDArray[np.float32]
-    model: NDArray[np.int32]
-    method: NDArray[np.int32]
-    budget: NDArray[np.int32]
-    log_budget: NDArray[np.float32]
-    list_cost: NDArray[np.float32]
-    list_quality: NDArray[np.float32]
-    channels: tuple[str, ...]
-    horizon: int
-    transform: str = "linear"
-    ends: tuple[float, float] = (0.0, 1.0)
 
 
 class Privileged(NamedTuple):

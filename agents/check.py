@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged, Spec, State
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged, State
 from agents.handed import make_feedback, make_full_information, make_observation
+from agents.spec import Spec
 from uis_env.bandit import PREFERENCE
 from uis_env.outcomes import Channels
 

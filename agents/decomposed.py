@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, pick_thompson, real
 from agents.posterior import Gaussian
 from agents.priced import WEIGHT, Penalty, penalty
+from agents.ranges import ranged
 from agents.regression import Belief, Regression, regression
+from agents.spec import Spec
 from agents.wrappers import warm_up
 
 
@@ -22,6 +24,7 @@ class Parts(NamedTuple):
     priced: Gaussian
 
 
+@ranged
 def decomposed_linucb(
     spec: Spec,
     alpha: float | Array = 0.2,
@@ -61,6 +64,7 @@ def decomposed_linucb(
     return warm_up(_learner(quality, priced, act), warmup)
 
 
+@ranged
 def decomposed_thompson(
     spec: Spec,
     scale: float | Array = 0.1,

@@ -18,8 +18,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from agents.agent import Spec
 from agents.choosing import real
+from agents.spec import Spec
 
 
 class Grid(NamedTuple):

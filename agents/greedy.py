@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from jax import Array
 
-from agents.agent import Agent, Spec
+from agents.agent import Agent
 from agents.linear import linucb
+from agents.ranges import ranged
+from agents.spec import Spec
 from agents.wrappers import explore, warm_up
 
 
+@ranged
 def greedy(spec: Spec, ridge: float | Array = 1.0, discount: float | Array = 1.0, warmup: int = 0) -> Agent:
     """Greedy: the arm whose ridge regression predicts the most; it can get stuck on an early success.
 
@@ -21,6 +24,7 @@ def greedy(spec: Spec, ridge: float | Array = 1.0, discount: float | Array = 1.0
     return linucb(spec, 0.0, ridge, discount, warmup)
 
 
+@ranged
 def epsilon_greedy(
     spec: Spec,
     epsilon: float | Array = 0.05,

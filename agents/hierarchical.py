@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_thompson, real
 from agents.freeze import freeze_context
 from agents.posterior import Gaussian, compensated, diagonal, observe, observe_batch
 from agents.priced import WEIGHT, penalty
+from agents.ranges import ranged
+from agents.spec import Spec
 from agents.wrappers import warm_up
 
 FLOOR = 0.02
@@ -50,6 +52,7 @@ the same queries).
 """
 
 
+@ranged
 def hierarchical_logit_thompson(
     spec: Spec,
     scale: float | Array = 0.4,

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from agents.agent import Agent, Choice, Feedback, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, Observation
 from agents.choosing import pick_best, real
 from agents.fusion import unit_features
+from agents.ranges import ranged
 from agents.replay import Replay, empty, remember, ring_size
+from agents.spec import Spec
 from agents.wrappers import explore, warm_up
 
 
@@ -22,6 +24,7 @@ class Memory(NamedTuple):
     plays: Array
 
 
+@ranged
 def knn(
     spec: Spec,
     neighbours: int = 50,

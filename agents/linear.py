@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, pick_thompson, real
+from agents.ranges import ranged
 from agents.regression import Belief, Regression, regression
+from agents.spec import Spec
 from agents.wrappers import warm_up
 
 
+@ranged
 def linucb(
     spec: Spec,
     alpha: float | Array = 0.2,
@@ -36,6 +39,7 @@ def linucb(
     return warm_up(_ucb(regression(spec, "disjoint", ridge, discount), alpha), warmup)
 
 
+@ranged
 def linucb_shared(
     spec: Spec,
     alpha: float | Array = 0.3,
@@ -62,6 +66,7 @@ def linucb_shared(
     return warm_up(_ucb(regression(spec, fusion, ridge, discount, normalise), alpha), warmup)
 
 
+@ranged
 def linucb_arm_only(
     spec: Spec,
     alpha: float | Array = 0.3,
@@ -77,6 +82,7 @@ def linucb_arm_only(
     return linucb_shared(spec, alpha, ridge, "arm", normalise, discount, warmup)
 
 
+@ranged
 def linear_thompson(
     spec: Spec,
     scale: float | Array = 0.1,
@@ -100,6 +106,7 @@ def linear_thompson(
     return warm_up(_thompson(regression(spec, "disjoint", ridge, discount), scale, propensity_draws), warmup)
 
 
+@ranged
 def linear_thompson_shared(
     spec: Spec,
     scale: float | Array = 0.3,

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from agents.agent import Agent, Choice, Feedback, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, Observation
 from agents.choosing import pick_best, pick_thompson, real
 from agents.posterior import Gaussian, divide_by_root
+from agents.ranges import ranged
 from agents.regression import Disjoint, Regression, disjoint, side_by_side
 from agents.replay import Replay, empty, filled, remember, ring_size
+from agents.spec import Spec
 from agents.streams import Stream, stream
 from agents.wrappers import warm_up
 
@@ -55,6 +57,7 @@ class Network(nn.Module):
         return z, nn.Dense(self.arms, use_bias=False, param_dtype=dtype)(z)
 
 
+@ranged
 def neural_linear_ucb(
     spec: Spec,
     alpha: float | Array = 0.1,
@@ -97,6 +100,7 @@ def neural_linear_ucb(
     return warm_up(agent, warmup)
 
 
+@ranged
 def neural_linear_thompson(
     spec: Spec,
     scale: float | Array = 0.1,

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from agents.agent import Agent, Choice, Feedback, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, Observation
 from agents.choosing import pick_best, real
 from agents.fusion import coordinates, unit_features
+from agents.ranges import ranged
 from agents.replay import Replay, empty, filled, remember, ring_size
+from agents.spec import Spec
 from agents.streams import Stream, stream
 from agents.wrappers import explore, warm_up
 
@@ -34,6 +36,7 @@ class State(NamedTuple):
     replay: Replay
 
 
+@ranged
 def neural_ucb(
     spec: Spec,
     alpha: float | Array = 0.3,
@@ -70,6 +73,7 @@ def neural_ucb(
     return warm_up(_learner(spec, alpha, ridge, hidden, steps, batch, rate, replay), warmup)
 
 
+@ranged
 def mlp(
     spec: Spec,
     epsilon: float | Array = 0.05,

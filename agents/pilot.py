@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, real
+from agents.spec import Spec
 
 
 class Means(NamedTuple):

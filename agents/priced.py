@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from agents.agent import Feedback, FullInformation, Spec
+from agents.agent import Feedback, FullInformation
 from agents.choosing import real
 from agents.posterior import Gaussian, compensated, observe, prior
 from agents.regression import change, observe_all, side_by_side
+from agents.spec import Spec
 from uis_env.bandit import PREFERENCE
 
 WEIGHT = {name: place for place, name in enumerate(PREFERENCE)}

@@ -12,11 +12,13 @@ import optax
 from jax import Array, lax
 from numpy.typing import ArrayLike, NDArray
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, real
 from agents.posterior import Gaussian
 from agents.priced import WEIGHT, penalty
+from agents.ranges import ranged
 from agents.replay import Replay, empty, remember
+from agents.spec import Spec
 from agents.streams import Stream, stream
 
 NEWTON_STEPS = 25
@@ -60,6 +62,7 @@ class Probe(nn.Module):
         return out[..., 0]
 
 
+@ranged
 def probe(
     spec: Spec,
     hidden: tuple[int, ...] = (200, 200),
@@ -93,6 +96,7 @@ def probe(
     return _probe(spec, tuple(hidden), rate, decay, batch, epochs, held_out, 0, 1, 0)
 
 
+@ranged
 def probe_online(
     spec: Spec,
     hidden: tuple[int, ...] = (200, 200),

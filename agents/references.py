@@ -7,8 +7,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from agents.agent import Agent, Choice, Observation, Privileged, Spec
+from agents.agent import Agent, Choice, Observation, Privileged
 from agents.choosing import pick_best, pick_uniform, real
+from agents.ranges import ranged
+from agents.spec import Spec
 
 
 def random(spec: Spec) -> Agent:
@@ -16,6 +18,7 @@ def random(spec: Spec) -> Agent:
     return _memoryless(lambda key, observation: pick_uniform(key, observation.mask))
 
 
+@ranged
 def fixed(spec: Spec, arm: int) -> Agent:
     """Always one arm; uniformly any other while it is not on offer.
 

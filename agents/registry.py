@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agents.agent import Agent, Spec
+from agents.agent import Agent
+from agents.spec import Spec
 
 Factory = Callable[..., Agent]
 Role = Literal["reference", "baseline", "learner"]

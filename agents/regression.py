@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from agents.agent import Spec
 from agents.choosing import real
 from agents.fusion import fuse, joint_rows
 from agents.posterior import Gaussian, compensated, forget, observe, observe_batch, prior, stale_variance
+from agents.spec import Spec
 
 Belief = Any
 

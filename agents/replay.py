@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from agents.agent import Spec
 from agents.choosing import real
+from agents.spec import Spec
 
 LONGEST = 4096
 

@@ -11,12 +11,14 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Spec
+from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, real
 from agents.fusion import coordinates, unit_features
 from agents.posterior import Gaussian
 from agents.priced import WEIGHT, penalty
+from agents.ranges import ranged
 from agents.regression import shared
+from agents.spec import Spec
 from agents.wrappers import warm_up
 
 
@@ -27,6 +29,7 @@ class Learned(NamedTuple):
     cost: Gaussian | None
 
 
+@ranged
 def uniscale(
     spec: Spec,
     alpha: float | Array = 1.0,

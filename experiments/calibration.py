@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from agents.agent import FullInformation, Spec
+from agents.agent import FullInformation
 from agents.handed import make_full_information, make_observation
 from agents.probe import Reliability, probe, reliability
+from agents.spec import spec_of
 from experiments import backend, html
 from experiments.charts import Line, chart
 from experiments.config import ConfigError
+from uis_env.bandit import Reward
 from uis_env.outcomes import Channels, atomic_write
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS
@@ -78,19 +80,9 @@ def measure(dataset: str, seed: int, training: int = 2000, held_out: int = 2000)
 def _probe() -> tuple[Any, Any]:
     """Compiled once: (key, FullInformation) -> state, and (state, contexts (n, D)) -> (n, K) predictions."""
     catalog = make_catalog()
-    one, none = np.zeros(len(catalog), np.int32), np.zeros(len(catalog), np.float32)
-    spec = Spec(
-        arms=len(catalog),
-        context=EMBEDDING + 2,
-        features=catalog.features,
-        model=one,
-        method=one,
-        budget=one,
-        log_budget=none,
-        list_cost=none,
-        list_quality=none,
-        channels=("quality", "tokens", "latency"),
-        horizon=1,
+    nothing = np.zeros(len(catalog))
+    spec = spec_of(
+        catalog, Reward(), 1, context=EMBEDDING + 2, channels=("quality", "tokens", "latency"), list_cost=nothing
     )
     agent = probe(spec)
     assert agent.fit is not None

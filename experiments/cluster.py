@@ -150,7 +150,7 @@ def _player(job: Job) -> tuple[Player, dict[str, Any]]:
     from experiments import backend
 
     backend.configure()
-    from experiments.cells import own_agent
+    from experiments.entrants import own_agent
     from experiments.player import Player
 
     player = Player(msgspec.json.decode(config, type=Config), dict(own_agent(text) for text in agents))

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments import backend
 
     backend.configure()
-    from experiments.cells import own_agent
+    from experiments.entrants import own_agent
     from experiments.runner import Runner
 
     extra = dict(own_agent(text) for text in args.agent)

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from uis_env.bandit import Reward
+
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,63}$")]
 """Labels become file names and table cells: letters, digits and ._=+- only."""
 Kind = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -94,6 +96,11 @@ class PreferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     cost_channel: Literal["dollars", "eflops"] = "dollars"
     transform: Literal["linear", "clipped", "log"] = "linear"
     ends: tuple[float, float] | None = None
+
+    @property
+    def reward(self) -> Reward:
+        """What it sets; ValueError if its fields do not go together."""
+        return Reward(**{name: getattr(self, name) for name in self.__struct_fields__ if name != "name"})
 
 
 class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

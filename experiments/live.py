@@ -6,7 +6,6 @@ agent's state is a function of the decisions: a run that was stopped or killed r
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -22,12 +21,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from agents import AGENTS
-from agents.agent import Agent, Observation, Spec, State
+from agents.agent import Agent, Observation, State
 from agents.handed import make_feedback, make_observation
 from agents.rollout import agent_keys
+from agents.spec import Spec, spec_of
 from experiments import backend
 from experiments.config import AgentConfig, ConfigError, Positive
+from experiments.entrants import make_agent
+from uis_env.arms import ArmCatalog
 from uis_env.live.config import LiveConfig, load_config
 from uis_env.live.env import LiveEnv
 from uis_env.live.estimate import list_costs
@@ -60,41 +61,24 @@ def parse_experiment(config: LiveConfig) -> Experiment:
 
 def make_spec(env: LiveEnv, rounds: int) -> Spec:
     """What an agent may know in advance: sizes, arm features, list costs, and the models' sizes as a prior."""
-    config, catalog, channel = env.config, env.catalog, env.reward.cost_channel
-    cost = np.array(list_costs(config, channel) if channel in env.channels else [0.0] * len(catalog))
-    params = [config.pool.models[arm.model].card.params or 0.0 for arm in config.arms]
-    rank = np.unique(params if all(params) else cost, return_inverse=True)[1]
-    return Spec(
-        arms=len(catalog),
-        context=env.contexts.shape[1],
-        features=catalog.features,
-        model=catalog.model_index,
-        method=catalog.recipe_index,
-        budget=np.array([catalog.budgets.index(arm.budget) for arm in catalog.arms], np.int32),
-        log_budget=np.log2([math.prod(arm.budget) for arm in catalog.arms]).astype(np.float32),
-        list_cost=cost.astype(np.float32),
-        list_quality=(rank + cost / (cost.max() * 2 or 1.0)).astype(np.float32),
-        channels=env.channels,
-        horizon=rounds,
-        transform=env.reward.transform,
-        ends=env.reward.ends or (0.0, 1.0),
-    )
+    channel = env.reward.cost_channel
+    cost = np.array(list_costs(env.config, channel) if channel in env.channels else [0.0] * len(env.catalog))
+    context = env.contexts.shape[1]
+    return spec_of(env.catalog, env.reward, rounds, context=context, channels=env.channels, list_cost=cost)
 
 
-def make_agent(part: AgentConfig, spec: Spec, where: str, extra: Mapping[str, Factory]) -> Agent:
+def make_live_agent(
+    part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, extra: Mapping[str, Factory]
+) -> Agent:
     """The agent of the config.
 
     Raises:
-        ConfigError: if there is no such agent, it does not take the options, or it needs what no live run can tell.
+        ConfigError: as `make_agent` does, or if the entry asks for what no live run has.
     """
-    if part.what not in extra and part.what not in AGENTS:
-        raise ConfigError(f"{where}: unknown agent {part.what!r}; expected one of {', '.join(AGENTS)}")
-    factory = extra[part.what] if part.what in extra else AGENTS[part.what].factory
-    try:
-        inspect.signature(factory).bind(spec, **part.options)
-        agent = factory(spec, **part.options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}.options: {part.what}: {error}") from None
+    for key, usual in (("pilot", True), ("rehearsal", 0), ("seeds_per_call", None)):
+        if getattr(part, key) != usual:
+            raise ConfigError(f"{where}.{key}: {getattr(part, key)!r}, but a live run has none; leave it out")
+    agent = make_agent(part, spec, catalog, where, extra)
     if agent.privileged:
         raise ConfigError(f"{where}: {part.what!r} sees the outcomes of all arms, which no live run can tell")
     return agent
@@ -147,7 +131,7 @@ class LiveRun:
         """Makes the agent and brings it to where the log ends."""
         env, part = self.env, self.experiment.agent
         spec = make_spec(env, self.experiment.rounds)
-        agent = make_agent(part, spec, f"{env.config.path}.experiment.agent", extra)
+        agent = make_live_agent(part, spec, env.catalog, f"{env.config.path}.experiment.agent", extra)
         self._act, self._update = jax.jit(agent.act), jax.jit(agent.update)
         self._keys = agent_keys(self.experiment.seed, part.name)
         self._preference = jnp.asarray(env.reward.preference, jnp.float32)

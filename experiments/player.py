@@ -20,14 +20,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import rollout
-from agents.agent import Agent, Spec
+from agents.agent import Agent
+from agents.registry import Factory
 from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
+from agents.spec import Spec, make_spec
 from agents.sweep import SweepPlan, Swept, sweep
 from agents.wrappers import family
 from experiments import backend
-from experiments.cells import Factory, Game, all_games, load_world, make_agent, make_spec, numbers
+from experiments.cells import Game, all_games, load_world
 from experiments.config import AgentConfig, Config, ConfigError
-from experiments.entrants import check_references, entrant
+from experiments.entrants import check_references, entrant, make_agent, numbers
 from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, Entrant, SweepRuns
 from experiments.store import RunError, Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
@@ -272,7 +274,10 @@ class Player:
                 part = self._part(name)
                 where = f"agents[{self.config.agents.index(part)}] ({name!r})"
                 loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
-                spec = make_spec(loaded, world.context, preference, self._horizon(world.name), world.arms)
+                try:
+                    spec = make_spec(loaded, preference.reward, self._horizon(world.name), world.context, world.arms)
+                except ValueError as error:
+                    raise ConfigError(f"{where}, {world.name} · {preference.name}: {error}") from None
                 content = (name, loaded.catalog.arms, *map(_hashable, vars(spec).values()))
                 if content not in self._agents:
                     self._agents[content] = self._make(part, spec, loaded.catalog, where, content[1:])

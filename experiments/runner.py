@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from agents.registry import Factory
 from experiments import interrupts
-from experiments.cells import Factory
 from experiments.config import Config
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from agents import AGENTS
+from agents.spec import make_spec
 from agents.workflow_bandit import blind_policy, learn_blind
 from agents.workflow_policy import Settings, greedy_policy, train
 from experiments import backend
-from experiments.cells import make_spec
 from experiments.components import two_way_estimate, two_way_ratio
 from experiments.config import ConfigError
 from uis_env.bandit import Reward
@@ -158,7 +158,7 @@ def compare(instance: Instance, effort: Effort) -> list[Row]:
         settings = effort.settings._replace(blind=blind)
         return greedy_policy(flow, train(training, key, settings), settings)
 
-    spec = make_spec(flow.world, flow.context, flow.reward, effort.bandit_tasks * flow.steps)
+    spec = make_spec(flow.world, flow.reward, effort.bandit_tasks * flow.steps, flow.context)
 
     def bandit(key: jax.Array, name: str) -> Policy:
         agent = AGENTS[name](spec)

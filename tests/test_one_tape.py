@@ -10,8 +10,7 @@ import pytest
 
 from agents import AGENTS, Agent, rollout
 from agents.handed import make_feedback, make_observation
-from experiments.cells import make_spec
-from experiments.config import PreferenceConfig
+from agents.spec import make_spec
 from uis_env import worlds
 from uis_env.bandit import Reward, tabulate
 from uis_env.outcomes import Channels
@@ -30,8 +29,7 @@ class Game:
         made = make_scenario(scenario, self.world, self.reward)
         self.bandit = tabulate(self.world, made.phases)
         self.schedule = made.schedule(self.world, ROUNDS)
-        preference = PreferenceConfig(name="p", cost=self.reward.cost, cost_channel=self.reward.cost_channel)
-        self.agent: Agent = AGENTS[agent](make_spec(self.world, None, preference, ROUNDS))
+        self.agent: Agent = AGENTS[agent](make_spec(self.world, self.reward, ROUNDS))
         self.seeds = rollout.make_seeds(self.bandit, [self.schedule] * len(SEEDS), SEEDS, agent)
         self.plan = rollout.make_plan(ROUNDS, seeds_per_call=1)
         self.rounds = rollout.make_rounds(self.plan, [self.schedule] * len(SEEDS), SEEDS, self.seeds.keys, 0)

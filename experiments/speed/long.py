@@ -28,10 +28,11 @@ from agents import (
     linucb_shared,
     rollout,
 )
-from agents.agent import Agent, Spec
+from agents.agent import Agent
 from agents.fusion import fuse, joint_rows
 from agents.posterior import Gaussian
 from agents.regression import Disjoint
+from agents.spec import Spec
 from experiments import backend
 from experiments.backend import compiler_options
 from experiments.speed.problem import Array, Problem, make_problem

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.agent import Spec
 from agents.rollout import Tables, make_tables
-from experiments.cells import make_spec
-from experiments.config import PreferenceConfig
+from agents.spec import Spec, make_spec
 from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.bandit import Bandit, tabulate
 from uis_env.bandit import Reward as RewardSettings
@@ -126,5 +124,5 @@ def make_problem(
         bandit=bandit,
         tables=make_tables(bandit),
         schedule=scenario.schedule(world, rounds),
-        spec=make_spec(world, None, PreferenceConfig(name="speed", cost=COST_WEIGHT), rounds),
+        spec=make_spec(world, RewardSettings(cost=COST_WEIGHT), rounds),
     )

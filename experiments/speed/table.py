@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agents import linear_thompson, linucb, linucb_shared, neural_linear_ucb
-from agents.agent import Agent, Spec
+from agents.agent import Agent
+from agents.spec import Spec
 from experiments import backend
 from experiments.config import ConfigError
 from experiments.speed import clock, environments, limits

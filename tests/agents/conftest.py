@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.agent import Agent, Choice, Privileged, Spec
+from agents.agent import Agent, Choice, Privileged
 from agents.handed import make_feedback, make_observation
+from agents.spec import Spec
 from uis_env.outcomes import Channels
 
 ARMS, CONTEXT, MODELS = 6, 4, 3

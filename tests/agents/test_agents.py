@@ -9,8 +9,7 @@ import pytest
 
 from agents import AGENTS, Agent, check_agent, rollout
 from agents.check import example_feedback, example_log, example_observation
-from experiments.cells import make_spec
-from experiments.config import PreferenceConfig
+from agents.spec import make_spec
 from uis_env import worlds
 from uis_env.bandit import Reward, tabulate
 from uis_env.scenarios import make_scenario
@@ -25,7 +24,7 @@ OPTIONS = {
 QUICK = {"random", "oracle", "pilot_then_best", "linucb", "linear_thompson"}
 """Agents whose whole contract is checked in every run (compilation takes seconds each); the others' in slow runs."""
 KEY = jax.random.key(0)
-PREFERENCE = PreferenceConfig(name="dollars", cost=10.0)
+PREFERENCE = Reward(cost=10.0)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def test_the_public_mapping_is_immutable_and_described():
 @pytest.fixture(scope="module")
 def game():
     world = worlds.load("Synthetic")
-    scenario = make_scenario("stationary", world, Reward(cost=PREFERENCE.cost))
+    scenario = make_scenario("stationary", world, PREFERENCE)
     bandit = tabulate(world, scenario.phases)
     return world, bandit, scenario
 
@@ -84,7 +83,7 @@ def game():
 def regrets(game, name, rounds, seeds=3, **options):
     """(seeds, rounds) regret under the driver."""
     world, bandit, scenario = game
-    agent = AGENTS[name](make_spec(world, None, PREFERENCE, rounds), **options)
+    agent = AGENTS[name](make_spec(world, PREFERENCE, rounds), **options)
     assert isinstance(agent, Agent)
     schedules = [scenario.schedule(world, rounds)] * seeds
     plan = rollout.make_plan(rounds, seeds_per_call=1)

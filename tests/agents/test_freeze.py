@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import check_agent, hierarchical_logit_thompson, random
-from agents.agent import Agent, FullInformation, Spec
+from agents.agent import Agent, FullInformation
 from agents.freeze import FOLDS, ceiling, freeze_context, ridge
 from agents.handed import make_feedback, make_full_information, make_observation
+from agents.spec import Spec
 from experiments import ceiling as reference
 from uis_env.outcomes import Channels
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from agents import knn, mlp, neural_linear_thompson, neural_linear_ucb, neural_ucb, probe_online
-from agents.agent import Agent, Spec
+from agents.agent import Agent
 from agents.handed import make_feedback, make_observation, observed, recorded, returned
+from agents.spec import Spec
 from uis_env import worlds
 from uis_env.bandit import Phase, Reward, tabulate
 from uis_env.outcomes import Channels

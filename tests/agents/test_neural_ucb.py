@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.agent import Agent, Feedback, Observation, Spec
+from agents.agent import Agent, Feedback, Observation
 from agents.check import check_agent
 from agents.handed import make_feedback, make_observation
 from agents.neural_ucb import Network, forward, mlp, neural_ucb, squared_gradients
+from agents.spec import Spec
 from uis_env.outcomes import Channels
 
 ARMS, CONTEXT = 5, 3

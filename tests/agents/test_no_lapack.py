@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 from agents import AGENTS
-from agents.agent import Spec
 from agents.handed import make_feedback, make_full_information, make_observation
+from agents.spec import Spec
 from uis_env.outcomes import Channels
 
 KEY = jax.random.key(0)

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import Array
 
-from agents.agent import Agent, FullInformation, Spec
+from agents.agent import Agent, FullInformation
 from agents.check import example_log
 from agents.handed import make_feedback, make_full_information, make_observation
 from agents.probe import platt, probe, probe_online, reliability
+from agents.spec import Spec
 from uis_env.outcomes import Channels
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS

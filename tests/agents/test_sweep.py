@@ -17,9 +17,8 @@ from agents.linear import linucb_arm_only
 from agents.pilot import pilot_then_best
 from agents.probe import probe, probe_online
 from agents.rollout import Tables, block_keys, make_plan, make_rounds, make_seeds, make_tables
+from agents.spec import make_spec
 from agents.sweep import SweepPlan, Swept, sweep
-from experiments.cells import make_spec
-from experiments.config import PreferenceConfig
 from uis_env.bandit import Phase, Reward, tabulate
 from uis_env.scenarios import preference_mix
 from uis_env.tape import Schedule, Stretch, Tape, tapes
@@ -42,7 +41,7 @@ def world(tiny_world):
 
 @pytest.fixture(scope="module")
 def spec(world):
-    return make_spec(world, None, PreferenceConfig(name="any"), ROUNDS)
+    return make_spec(world, Reward(), ROUNDS)
 
 
 @pytest.fixture(scope="module")

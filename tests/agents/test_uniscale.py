@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.agent import Agent, Feedback, Observation, Spec
+from agents.agent import Agent, Feedback, Observation
 from agents.check import check_agent
 from agents.fusion import coordinates, unit_features
 from agents.handed import make_feedback, make_full_information, make_observation
+from agents.spec import Spec
 from agents.text import text_features
 from agents.uniscale import transformed, uniscale
 from agents.wrappers import only

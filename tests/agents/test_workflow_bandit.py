@@ -12,9 +12,9 @@ import pytest
 from jax import Array
 
 from agents import AGENTS, Agent, Choice, Feedback, Observation
+from agents.spec import make_spec
 from agents.workflow_bandit import blind_policy, learn_blind
 from agents.workflow_policy import draw_tasks
-from experiments.cells import make_spec
 from uis_env.bandit import Reward
 from uis_env.workflow import Workflow, play
 from uis_env.workflow.core import Tasks
@@ -81,7 +81,7 @@ def test_a_bandit_learns_the_arm_that_pays_and_sees_the_query_alone(name: str) -
     """One step, no limits: a bandit, where the best policy is known."""
     world = uncertain_speeds(20, 20)
     flow = Workflow(world, steps=1, deadline=None, token_budget=None, reward=Reward(latency=0.03), grouped=False)
-    agent = AGENTS[name](make_spec(flow.world, None, flow.reward, 3000))
+    agent = AGENTS[name](make_spec(flow.world, flow.reward, 3000))
     learned = learn_blind(flow, agent, KEY, 3000)
     policy = blind_policy(flow, agent, learned, jax.random.key(1))
     tasks = flow.tasks(range(3000))
@@ -98,7 +98,7 @@ def test_arms_that_are_not_on_offer_are_never_played() -> None:
     recorded = world.recorded.copy()
     recorded[::2, 0] = False
     flow = Workflow(replace(world, recorded=recorded), steps=3, deadline=20.0, token_budget=None, reward=Reward())
-    agent = AGENTS["linucb"](make_spec(flow.world, None, flow.reward, 300))
+    agent = AGENTS["linucb"](make_spec(flow.world, flow.reward, 300))
     policy = blind_policy(flow, agent, learn_blind(flow, agent, KEY, 100), KEY)
     tasks = flow.tasks(range(500))
     seen = flow.situation(tasks, flow.begin(500))

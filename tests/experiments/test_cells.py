@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 
 from agents.check import example_observation
+from agents.spec import make_spec
 from experiments.__main__ import main
-from experiments.cells import all_games, make_agent, make_game, make_spec, own_agent
-from experiments.config import AgentConfig, ConfigError, Only, PreferenceConfig, parse_config
+from experiments.cells import all_games, make_game
+from experiments.config import AgentConfig, ConfigError, Only, parse_config
+from experiments.entrants import make_agent, own_agent
 from experiments.references import references
 from uis_env.arms import ArmCatalog
+from uis_env.bandit import Reward
 from uis_env.outcomes import World
 
-PLAIN = PreferenceConfig(name="plain")
+PLAIN = Reward()
 
 
 def test_text_describes_arms_by_the_words_of_their_descriptions(tiny_world: World) -> None:
-    catalog = make_spec(tiny_world, None, PLAIN, 100).features
-    text = make_spec(tiny_world, None, PLAIN, 100, "text").features
+    catalog = make_spec(tiny_world, PLAIN, 100).features
+    text = make_spec(tiny_world, PLAIN, 100, arms="text").features
     np.testing.assert_array_equal(catalog, tiny_world.catalog.features)
     assert set(np.unique(text)) == {0, 1}
     assert len(np.unique(text, axis=0)) == len(tiny_world.catalog)
@@ -32,8 +35,8 @@ def test_text_describes_arms_by_the_words_of_their_descriptions(tiny_world: Worl
 def test_text_that_cannot_tell_arms_apart_is_refused(world_factory: Callable[..., World], tiny_world: World) -> None:
     own = tiny_world.catalog
     dull = ArmCatalog(own.arms, own.features, own.feature_names, ("an arm",) * len(own))
-    with pytest.raises(ConfigError, match="arms = 'text' on world 'Tiny': arms 0 and 1 cannot be told apart"):
-        make_spec(world_factory(catalog=dull), None, PLAIN, 100, "text")
+    with pytest.raises(ValueError, match="arms = 'text' on world 'Tiny': arms 0 and 1 cannot be told apart"):
+        make_spec(world_factory(catalog=dull), PLAIN, 100, arms="text")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_text_that_cannot_tell_arms_apart_is_refused(world_factory: Callable[...
     [({"models": ("large",)}, [2, 3, 4]), ({"budgets": ((4,), (8,)), "models": ("small",)}, [1]), ({}, range(5))],
 )
 def test_only_keeps_an_agent_to_its_arms(tiny_world: World, only: dict[str, Any], allowed: list[int]) -> None:
-    spec = make_spec(tiny_world, None, PLAIN, 100)
+    spec = make_spec(tiny_world, PLAIN, 100)
     part = AgentConfig(name="own", kind="random", only=Only(**only))
     agent = make_agent(part, spec, tiny_world.catalog, "agents[0]", {})
     seen = example_observation(spec, 0)._replace(mask=jnp.ones(5, bool))
@@ -60,7 +63,7 @@ def test_only_keeps_an_agent_to_its_arms(tiny_world: World, only: dict[str, Any]
     ],
 )
 def test_only_names_arms_that_exist(tiny_world: World, only: dict[str, Any], message: str) -> None:
-    spec = make_spec(tiny_world, None, PLAIN, 100)
+    spec = make_spec(tiny_world, PLAIN, 100)
     with pytest.raises(ConfigError, match=message):
         make_agent(AgentConfig(name="random", only=Only(**only)), spec, tiny_world.catalog, "agents[0]", {})
 
@@ -114,7 +117,7 @@ def test_a_file_that_makes_no_agent_is_named(
 
 @pytest.mark.parametrize("made", [None, (1, 2, 3)])
 def test_a_factory_that_makes_no_agent_is_named(tiny_world: World, made: Any) -> None:
-    spec = make_spec(tiny_world, None, PreferenceConfig(name="p"), 10)
+    spec = make_spec(tiny_world, PLAIN, 10)
     with pytest.raises(ConfigError, match=r"expected agents\.Agent"):
         make_agent(AgentConfig(name="mine"), spec, tiny_world.catalog, "agents[0]", {"mine": lambda spec: made})
 

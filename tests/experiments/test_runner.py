@@ -331,11 +331,11 @@ def test_a_disk_that_is_full_is_one_line_and_loses_nothing(
         ({"pilot": 500}, "pilot: 500 queries"),
         (
             {"agents": [{"name": "linucb", "options": {"alpha": "x"}}]},
-            r"agents\[0\] .*options.alpha: 'x', expected a finite number",
+            r"agents\[0\] .*options.alpha: 'x', expected a number in \[0, inf\)",
         ),
         (
             {"agents": [{"name": "linucb", "options": {"alpha": float("nan")}}]},
-            "alpha: nan, expected a finite number",
+            r"alpha: nan, expected a number in \[0, inf\)",
         ),
         ({"scenarios": [{"name": "silent_quality_loss", "options": {"keep": "x"}}]}, "is 'x', expected a number in"),
     ],
