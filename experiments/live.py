@@ -37,6 +37,7 @@ from uis_env.live.transport import Transport
 from uis_env.outcomes import Channels, atomic_write
 
 Factory = Callable[..., Agent]
+OVER = "the dollar limit is reached: raise --max-dollars and run the same command again"
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -143,11 +144,12 @@ class LiveRun:
                 raise ConfigError(f"decisions.jsonl:{number + 1}: expected round {number}")
             self._learn(row)
 
-    def play(self, watch: Callable[[LiveRun], None] = lambda run: None) -> bool:
+    def play(self, watch: Callable[[LiveRun], None] = lambda run: None) -> str | None:
         """Plays the rounds that are left; `watch` is called after each.
 
         Returns:
-            False if the dollar limit stopped it. The round that it stopped is not logged: it is played again later.
+            None when all rounds are played, else why it stopped: the dollar limit, or an endpoint that does not serve.
+            The round that it stopped is not logged: it is played again later.
         """
         rounds = range(len(self.rows), self.experiment.rounds)
         if rounds:
@@ -159,7 +161,7 @@ class LiveRun:
             propensity = float(choice.propensities[action])
             _, reward, _, truncated, info = self.env.step(action)
             if truncated:
-                return False
+                return OVER if self.env.client.budget.exhausted else str(info["error"])
             row = {
                 "round": number,
                 "query": query,
@@ -176,7 +178,7 @@ class LiveRun:
             self._log.write(row)
             self._learn(row)
             watch(self)
-        return True
+        return None
 
     def close(self) -> None:
         """Closes connections and files."""
@@ -241,9 +243,9 @@ def command(path: Path, out: Path | None, max_dollars: float) -> int:
     try:
         if console.is_terminal:
             with Live(summary(run), console=console, auto_refresh=False) as live:
-                whole = run.play(lambda now: live.update(summary(now), refresh=True))
+                stopped = run.play(lambda now: live.update(summary(now), refresh=True))
         else:
-            whole = run.play()
+            stopped = run.play()
             console.print(summary(run))
     except KeyboardInterrupt:
         console.print(f"\nstopped after round {len(run.rows)}; run the same command again to go on from here.")
@@ -253,9 +255,9 @@ def command(path: Path, out: Path | None, max_dollars: float) -> int:
     console.print(
         f"${run.env.client.budget.spent:.6f} spent; every decision is in {root / 'decisions.jsonl'}", highlight=False
     )
-    if not whole:
-        console.print("the dollar limit is reached: raise --max-dollars and run the same command again")
-    return 0 if whole else 1
+    for line in [*([stopped] if stopped else []), *run.env.client.remarks()]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 1 if stopped or run.env.client.overruns else 0
 
 
 def _claim(root: Path, config: LiveConfig, experiment: Experiment) -> None:

@@ -98,13 +98,13 @@ def decisions(run: LiveRun) -> list[Any]:
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path: Path, agent: str) -> None:
     path = write(tmp_path, rounds=16, agent=f'{{ name = "{agent}" }}')
     whole = start(path, tmp_path / "whole")
-    assert whole.play()
+    assert whole.play() is None
     whole.close()
     spent = whole.env.client.budget.spent
     worst = max(row["dollars"] for row in read_rows(tmp_path / "whole" / "calls.jsonl") if "start" in row)
     for limit in (worst + 0.3 * spent, worst + 0.6 * spent, 1.0):
         part = start(path, tmp_path / "part", max_dollars=limit)
-        assert part.play() is (limit == 1.0)
+        assert (part.play() is None) is (limit == 1.0)
         assert part.env.client.budget.spent <= limit
         part.close()
         assert 0 < len(part.rows) <= 16

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from uis_env.costs import ModelCard
@@ -284,6 +285,16 @@ def _choice(body: dict[str, Any], index: int, rng: random.Random, skill: float) 
     content = [{"token": word, "logprob": -rng.random()} for word in [*words, *ended]]
     message = {"role": "assistant", "content": "".join(words)}
     return {"index": index, "message": message, "finish_reason": finish, "logprobs": {"content": content}}
+
+
+def journal_calls(path: Path) -> list[Call]:
+    """The calls that ended, as a journal holds them."""
+    rows = [json.loads(line)["call"] for line in path.read_text().splitlines() if '"end"' in line]
+    for row in rows:
+        row["tokens"] = Tokens(**{name: NAN if count is None else count for name, count in row["tokens"].items()})
+        row |= {"most": Tokens(**row["most"]), "cost": NAN if row["cost"] is None else row["cost"]}
+        row |= {"lengths": tuple(row["lengths"]), "after": tuple(row["after"])}
+    return [Call(**row) for row in rows]
 
 
 def agree(server: FaultyServer, calls: Sequence[Call], card: ModelCard) -> None:

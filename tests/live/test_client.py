@@ -47,10 +47,12 @@ def test_every_fault_is_a_record_and_never_an_exception(fault: str) -> None:
     if fault in lost:
         assert batch.samples == ()
         assert batch.error is not None
-        assert len(ledger.calls) == (1 if fault == "401 echo" else 2)
+        one_by_one = 2 if fault == "500" else 0  # a server that may not take n > 1
+        assert len(ledger.calls) == (1 if fault == "401 echo" else 2 + one_by_one)
     else:
-        assert len(batch.samples) == (2 if fault == "fewer" else 4)
-        assert (batch.error == "2 of 4 samples") is (fault == "fewer")
+        assert len(batch.samples) == 4
+        assert batch.error is None
+        assert len(ledger.calls) == (3 if fault == "fewer" else 1)
 
 
 def test_retries_wait_for_one_another() -> None:
@@ -89,7 +91,7 @@ def test_a_refusal_for_another_reason_does_not_multiply() -> None:
 
     batch = asyncio.run(run())
     assert batch.error == "http 400"
-    assert [body.get("n", 1) for body in transport.bodies] == [16, 8, 4, 2, 1]
+    assert [body.get("n", 1) for body in transport.bodies] == [16, 1]
 
 
 def test_requests_carry_seed_limit_stop_and_extras() -> None:
@@ -176,7 +178,7 @@ def test_the_key_is_sent_and_shows_nowhere(monkeypatch: pytest.MonkeyPatch, capl
     seen: list[str] = []
     with FaultyServer(rate=1.0, faults=("401 echo",)) as server:
         client, ledger, (batch,) = ask(server, key_env="UIS_TEST_KEY")
-        seen += [repr(client), repr(vars(client)), repr(vars(client._transport)), str(client.pool), repr(batch)]
+        seen += [repr(client), repr(vars(client)), repr(vars(client.transport)), str(client.pool), repr(batch)]
         seen += [json.dumps(call.to_json()) for call in ledger.calls]
         assert "[key]" in ledger.calls[0].detail  # the server did get it, and sent it back
     try:

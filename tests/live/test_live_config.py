@@ -99,7 +99,7 @@ def test_the_digest_covers_what_is_asked_and_not_where(tmp_path: Path) -> None:
         ("[models.small]", "retrys = 3\n[models.small]", "endpoints.e: unknown key 'retrys', expected"),
         ('endpoint = "e"', 'endpoint = "f"', "models.small.endpoint: 'f', expected one of e"),
         ("layers = 2", "layer = 2", "models.small: unknown key 'layer'"),
-        ("cached = 0.5", "cached = 1.5", "models.small.price: cached tokens are dearer"),
+        ("cached = 0.5", "cached = 1.5", "models.small.price: cached tokens cost more"),
         ("cached = 0.5", "cache = 0.5", "models.small.price: expected exactly input, output and cached"),
         ('verifier = "numeric"', 'verifier = "psychic"', "'psychic', expected one of exact"),
         ('file = "queries.jsonl"', "file = 3", "queries.file: 3, expected a string"),

@@ -18,12 +18,11 @@ from gymnasium.utils.env_checker import check_env
 
 import uis_env  # noqa: F401
 from tests.live.scripted import Scripted, fixed
-from tests.live.server import FaultyServer, agree
+from tests.live.server import FaultyServer, agree, journal_calls
 from uis_env.costs import ModelCard, Price
 from uis_env.live.context import context_table, hashed
 from uis_env.live.env import LiveEnv
 from uis_env.live.journal import read_rows
-from uis_env.live.ledger import Call
 from uis_env.live.loop import Loop
 
 CONFIG = """
@@ -170,12 +169,9 @@ def test_every_arm_against_every_fault_is_an_outcome(tmp_path: Path) -> None:
     with FaultyServer(rate=0.4, patience=1.5) as server:
         env = LiveEnv(write(tmp_path, server.url, 20), horizon=40, journal=tmp_path / "calls.jsonl")
         env.reset(seed=0)
-        calls: list[Call] = []
         failures = 0
         for i in range(40):
             _, reward, terminated, truncated, info = env.step(i % env.action_space.n)
-            assert env.outcome is not None
-            calls += env.outcome.ledger.calls
             failures += info["failed"]
             assert math.isfinite(reward)
             assert not truncated
@@ -184,7 +180,7 @@ def test_every_arm_against_every_fault_is_an_outcome(tmp_path: Path) -> None:
             assert reward == pytest.approx(info["quality"] - 100.0 * info["dollars"])
         assert terminated
         env.close()
-        agree(server, calls, CARD)
+        agree(server, journal_calls(tmp_path / "calls.jsonl"), CARD)
     assert failures > 0
     ended = [row for row in read_rows(tmp_path / "calls.jsonl") if "end" in row]
     assert sum(row["dollars"] for row in ended) == pytest.approx(env.client.budget.spent)

@@ -231,8 +231,12 @@ def test_a_dead_endpoint_stops_the_recording(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, "http://127.0.0.1:9/v1", queries=30))
     report = record(config, tmp_path / "out")
     assert report.stopped == "endpoint"
-    assert set(report.failed.values()) == {"connection"}
-    assert report.left == 120
+    assert set(report.failed.values()) <= {"unreachable: connection refused"}
+    assert report.lines == [
+        "endpoint 'e': unreachable: connection refused, 5 times in a row; "
+        "check that a server runs at base_url = 'http://127.0.0.1:9/v1'"
+    ]
+    assert (report.left, report.spent) == (120, 0.0)
 
 
 def test_timings_are_kept_where_the_server_tells_them(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_self_refine_drafts_criticises_and_revises_in_turn() -> None:
     assert outcome.answer.answer == "4"
     assert [call.purpose for call in ask.ledger.calls] == ["generate", "judge", "generate", "judge"]
     assert ask.ledger.latency() == pytest.approx(sum(call.seconds for call in ask.ledger.calls))
-    transport = ask.client._transport
+    transport = ask.client.transport
     assert isinstance(transport, Scripted)
     assert [message["role"] for message in transport.bodies[2]["messages"]] == ["user", "assistant"] * 2 + ["user"]
 

@@ -47,7 +47,7 @@ def run(ask: Ask, method: str, *budget: int) -> LiveOutcome:
 
 
 def bodies(ask: Ask) -> list[dict[str, Any]]:
-    transport = ask.client._transport
+    transport = ask.client.transport
     assert isinstance(transport, Scripted)
     return transport.bodies
 

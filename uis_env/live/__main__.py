@@ -74,9 +74,9 @@ def _record(options: argparse.Namespace) -> int:
         print(f"failed: {unit}: {error}", file=sys.stderr)
     if report.stopped == "budget":
         print("the dollar limit is reached: raise --max-dollars and --resume", file=sys.stderr)
-    elif report.stopped == "endpoint":
-        print("too many failures in a row: look at calls.jsonl, then --resume", file=sys.stderr)
-    return 1 if report.left else 0
+    for line in report.lines:
+        print(line, file=sys.stderr)
+    return 1 if report.left or report.overruns else 0
 
 
 def _build(options: argparse.Namespace) -> int:

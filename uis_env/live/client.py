@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import random
-import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from uis_env.live.budget import Budget
-from uis_env.live.ledger import Call, Ledger, Tokens, price_of
-from uis_env.live.pool import Endpoint, Model, Pool
-from uis_env.live.reply import Reply, Sample, read_chat, read_object, read_refusal
-from uis_env.live.transport import NoResponseError, OpenAITransport, Transport
+from uis_env.live.failure import status_of
+from uis_env.live.ledger import Ledger
+from uis_env.live.pool import Model, Pool
+from uis_env.live.sender import ONE_AT_A_TIME, OUT_OF_BUDGET, STOPPED, Batch, Journal, Sender
+from uis_env.live.transport import Transport
+
+__all__ = ["OUT_OF_BUDGET", "STOPPED", "Batch", "Client", "Journal", "Message", "Sampling"]
 
 Message = Mapping[str, str]
-OUT_OF_BUDGET = "budget"
-"""The error of a call that was not made because its worst case does not fit into the dollar limit."""
-_MAY_PASS = (408, 409, 425, 429)
-
-
-class Journal(Protocol):
-    """Is told of every call, so that a run that is killed still knows what it may have spent."""
-
-    def start(self, call: str, model: str, dollars: float) -> None:
-        """A call is about to be sent; `dollars` is its worst case."""
-
-    def end(self, call: Call, dollars: float) -> None:
-        """It ended; `dollars` is what it counts as."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The answer to one request for samples or rewards; it may have taken several calls.
-
-    Attributes:
-        samples: those that came back, at most as many as asked for. A failed sample is absent, never an empty text.
-        calls: ids of the last call of each part, for `after` of whatever waits for this batch.
-        replies: of those calls.
-        error: why samples are missing, if any are.
-    """
-
-    samples: tuple[Sample, ...]
-    calls: tuple[str, ...]
-    replies: tuple[Reply, ...]
-    error: str | None
-
-    @classmethod
-    def join(cls, parts: Sequence[Batch]) -> Batch:
-        """All parts as one."""
-        return cls(
-            samples=tuple(sample for part in parts for sample in part.samples),
-            calls=tuple(call for part in parts for call in part.calls),
-            replies=tuple(reply for part in parts for reply in part.replies),
-            error=next((part.error for part in parts if part.error), None),
-        )
 
 
 @dataclass(frozen=True)
@@ -77,9 +34,9 @@ class Client:
 
     Args:
         pool: endpoints and models.
-        max_dollars: never passed. A call starts only if its worst case fits: a token per byte of prompt and the
-            model's template `overhead`, every sample as long as it may be. Relies on endpoints that keep to the token
-            limit they are sent.
+        max_dollars: never passed, if endpoints keep to the token limit they are sent. A call starts only if its worst
+            case fits: a token per byte of prompt and the model's template `overhead`, every sample as long as it may
+            be. A call that used more ends the run with status 1 (see `remarks`).
         transport: None connects through the `openai` SDK.
         journal: told of every call.
         spent: dollars that earlier runs under the same limit have spent.
@@ -100,17 +57,38 @@ class Client:
         if max_dollars < math.inf and not pool.priced:
             unpriced = [name for name, card in pool.cards.items() if card.price is None]
             raise ValueError(f"a dollar limit needs the price of every model; {unpriced[0]!r} has none")
-        endpoints = {model.endpoint.name: model.endpoint for model in pool.models.values()}
         self.pool = pool
         self.budget = Budget(max_dollars, spent)
-        self._transport = OpenAITransport(endpoints.values()) if transport is None else transport
-        self._journal = journal
-        self._slots = {name: asyncio.Semaphore(endpoint.concurrency) for name, endpoint in endpoints.items()}
+        self._sender = Sender(pool, self.budget, transport, journal)
         self._most = {name: model.max_n for name, model in pool.models.items()}
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no endpoint is asked any more, and what to check, in one line; None while they are."""
+        return self._sender.stopped
+
+    @property
+    def transport(self) -> Transport:
+        """What requests are sent with."""
+        return self._sender.transport
+
+    @property
+    def overruns(self) -> int:
+        """Calls that used more than was reserved for them."""
+        return self._sender.remarks.overruns
+
+    def remarks(self) -> list[str]:
+        """Lines for the end of a run: calls above their reservation, other models, other bills."""
+        return self._sender.remarks.lines()
+
+    def one_at_a_time(self, model: str) -> bool:
+        """Asks a model for one sample per call from now on; returns whether it was asked for more before."""
+        before, self._most[model] = self._most[model], 1
+        return before > 1
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._transport.close()
+        await self.transport.close()
 
     async def sample(
         self,
@@ -127,6 +105,8 @@ class Client:
     ) -> Batch:
         """Draws n samples of an answer to `messages`.
 
+        An endpoint that ignores `n`, or refuses it, is asked for one sample per call from then on.
+
         Args:
             ledger: gets every call.
             model: a name in the pool.
@@ -139,40 +119,41 @@ class Client:
             prefill: whether the last message is the beginning of the answer.
         """
         entry = self.pool.models[model]
-        body: dict[str, Any] = {
-            "model": entry.id,
-            "messages": list(messages),
-            "temperature": sampling.temperature,
-            entry.limit_key: sampling.max_tokens,
-        }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if entry.logprobs:
-            body["logprobs"] = True
-        if prefill:
-            body |= entry.prefill or {}
-        body |= entry.extra or {}
+        body = _body(entry, messages, sampling, prefill)
 
-        async def part(size: int, first: int) -> Batch:
-            """`size` samples; a refusal (HTTP 400) may mean too many at once, so halves are tried, one first."""
+        async def send(size: int, first: int, waits: tuple[str, ...]) -> Batch:
+            request = body | ({"n": size} if size > 1 else {})
+            if seed is not None and "seed" not in entry.omit:
+                request["seed"] = seed + first
+            path, output = "/chat/completions", size * sampling.max_tokens
+            return await self._sender.request(ledger, entry, path, request, purpose, size, output, waits)
+
+        async def part(size: int, first: int, waits: tuple[str, ...]) -> Batch:
             most = self._most[model]
             if size > most:
                 starts = range(0, size, most)
-                return Batch.join(
-                    await asyncio.gather(*(part(min(most, size - start), first + start) for start in starts))
-                )
-            request = body | ({"n": size} if size > 1 else {}) | ({} if seed is None else {"seed": seed + first})
-            path, output = "/chat/completions", size * sampling.max_tokens
-            batch = await self._request(ledger, entry, path, request, purpose, size, output, after)
-            if batch.error != "http 400" or size == 1:
+                pieces = (part(min(most, size - start), first + start, waits) for start in starts)
+                return Batch.join(await asyncio.gather(*pieces))
+            batch = await send(size, first, waits)
+            if size > 1 and _broke(batch) and not entry.endpoint.retries:
+                batch = await send(size, first, batch.calls)  # once may be chance
+            have = len(batch.samples)
+            if size == 1 or have == size:
                 return batch
-            half = await part(-(-size // 2), first)
-            if not half.samples:
-                return half
-            self._most[model] = min(self._most[model], -(-size // 2))
-            return Batch.join([half, await part(size // 2, first + -(-size // 2))])
+            if have:
+                if have == 1 and not batch.replies[0].detail:
+                    self.one_at_a_time(model)
+                rest = await part(size - have, first + have, batch.calls)
+                return Batch.join([replace(batch, error=None), rest])
+            if _status(batch) not in ONE_AT_A_TIME:
+                return batch
+            one = await send(1, first, batch.calls)
+            if not one.samples:
+                return one
+            self.one_at_a_time(model)
+            return Batch.join([one, await part(size - 1, first + 1, one.calls)])
 
-        return await part(n, 0)
+        return await part(n, 0, after)
 
     async def post(
         self, ledger: Ledger, model: str, path: str, body: Mapping[str, Any], *, after: tuple[str, ...] = ()
@@ -180,112 +161,30 @@ class Client:
         """Posts to an endpoint that generates nothing (a reward model); its JSON is `replies[0].data`."""
         entry = self.pool.models[model]
         request = {"model": entry.id, **body, **(entry.extra or {})}
-        return await self._request(ledger, entry, path, request, "score", 0, 0, after)
-
-    async def _request(
-        self,
-        ledger: Ledger,
-        model: Model,
-        path: str,
-        body: Mapping[str, Any],
-        purpose: str,
-        asked: int,
-        output: int,
-        after: tuple[str, ...],
-    ) -> Batch:
-        """One request with its retries, each attempt a Call; `asked` samples of together at most `output` tokens."""
-        endpoint = model.endpoint
-        longest = len(json.dumps(body, ensure_ascii=False).encode()) + model.overhead
-        price = model.card.price
-        most = Tokens(longest, 0, output, 0)
-        if price is not None and price.write > price.input:
-            most = Tokens(0, 0, output, 0, longest)
-        worst = 0.0 if model.card.price is None else price_of(model.card, most)
-        read = read_object if purpose == "score" else read_chat
-        wait = 0.0
-        for attempt in range(endpoint.retries + 1):
-            call = uuid.uuid4().hex
-            async with self._slots[endpoint.name]:
-                if not await self.budget.reserve(call, worst):
-                    return Batch((), after, (), OUT_OF_BUDGET)
-                if self._journal:
-                    self._journal.start(call, model.name, worst)
-                reply, retry_after = Reply(error="cancelled"), None
-                begin = time.perf_counter()
-                try:
-                    reply, retry_after = await self._attempt(endpoint, path, body, call, read)
-                finally:
-                    seconds = time.perf_counter() - begin
-                    record = Call(
-                        id=call,
-                        model=model.name,
-                        purpose=purpose,
-                        asked=asked,
-                        tokens=reply.tokens,
-                        most=most,
-                        lengths=reply.lengths,
-                        seconds=seconds,
-                        wait=wait,
-                        after=after,
-                        attempt=attempt,
-                        error=reply.error,
-                        detail=reply.detail,
-                        served=reply.served,
-                        cost=reply.cost,
-                    )
-                    dollars = 0.0 if model.card.price is None else price_of(model.card, record.charged())
-                    ledger.add(record)
-                    if self._journal:
-                        self._journal.end(record, dollars)
-                    self.budget.settle(call, dollars)
-            after = (call,)
-            wait = _pause(endpoint, attempt, retry_after)
-            if reply.error is None or not _may_pass(reply.error) or wait > endpoint.max_wait:
-                break
-            if attempt < endpoint.retries:
-                await asyncio.sleep(wait)
-        samples = reply.samples[:asked]
-        error = reply.error or (f"{len(samples)} of {asked} samples" if len(samples) < asked else None)
-        return Batch(samples, after, (reply,), error)
-
-    async def _attempt(
-        self, endpoint: Endpoint, path: str, body: Mapping[str, Any], call: str, read: Callable[[str], Reply]
-    ) -> tuple[Reply, str | None]:
-        try:
-            async with asyncio.timeout(endpoint.timeout):
-                raw = await self._transport.send(endpoint, path, body, call)
-        except TimeoutError:
-            return Reply(error="timeout"), None
-        except NoResponseError as problem:
-            return Reply(error=str(problem)), None
-        if raw.status != 200:
-            return read_refusal(raw.status, raw.text), raw.retry_after
-        return read(raw.text), None
+        return await self._sender.request(ledger, entry, path, request, "score", 0, 0, after)
 
 
-def _may_pass(error: str) -> bool:
-    """Whether the same request may succeed later: not after a 4xx, save for the few that say so."""
-    status = int(error.removeprefix("http ")) if error.startswith("http ") else 500
-    return status >= 500 or status in _MAY_PASS
+def _body(entry: Model, messages: Sequence[Message], sampling: Sampling, prefill: bool) -> dict[str, Any]:
+    """A request for samples, without their number and seed."""
+    body: dict[str, Any] = {
+        "model": entry.id,
+        "messages": list(messages),
+        "temperature": sampling.temperature,
+        entry.limit_key: sampling.max_tokens,
+    }
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if entry.logprobs:
+        body["logprobs"] = True
+    for field in entry.omit:
+        body.pop(field, None)
+    return {**body, **((entry.prefill or {}) if prefill else {}), **(entry.extra or {})}
 
 
-def _pause(endpoint: Endpoint, attempt: int, retry_after: str | None) -> float:
-    """Seconds before the next attempt: what the server says, else exponential back-off; both with jitter."""
-    told = _seconds(retry_after)
-    if told is None:
-        return endpoint.backoff * float(2**attempt) * random.uniform(0.5, 1.0)
-    return told + endpoint.backoff * random.uniform(0.0, 0.5)
+def _status(batch: Batch) -> int | None:
+    return status_of(batch.replies[0].error or "") if batch.replies else None
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """`Retry-After` as seconds: a number or a date; None if it is neither."""
-    if retry_after is None:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+def _broke(batch: Batch) -> bool:
+    """Whether the server failed in a way that some show for every n > 1."""
+    return _status(batch) == 500

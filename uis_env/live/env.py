@@ -20,6 +20,7 @@ from uis_env.bandit import Reward, pay
 from uis_env.live.client import Client
 from uis_env.live.config import LiveArm, LiveConfig, load_config
 from uis_env.live.context import context_table
+from uis_env.live.failure import IN_A_ROW
 from uis_env.live.journal import CallJournal
 from uis_env.live.ledger import shaped
 from uis_env.live.loop import Loop
@@ -35,8 +36,10 @@ class LiveEnv(gym.Env[Any, Any]):
     Observation, action, mask and info are those of the recorded worlds, save that there is no `regret` (nobody knows
     what the other arms would have returned). `info` adds `answer`, `failed` (whether the arm returned nothing),
     `error`, `note` (why the answer could not be graded), and `unknown` (calls whose usage is not known). An arm that
-    fails is an outcome: quality 0, its cost charged, at the reserved worst case where its usage is unknown. `truncated`
-    is True when the dollar limit stopped the arm: the episode cannot go on.
+    fails is an outcome: quality 0, its cost charged, at the reserved worst case where its usage is unknown. A failure
+    that says nothing about the arm (no connection, no permission, a rate limit) is none: the arm is played again, and
+    after five in a row no endpoint is asked any more. `truncated` is True when that, or the dollar limit, stopped the
+    arm (`error` says which): the episode cannot go on, and what the step returned is no outcome.
 
     Args:
         config: a LiveConfig, or the path of one.
@@ -143,18 +146,19 @@ class LiveEnv(gym.Env[Any, Any]):
             raise ValueError(f"action {action!r} is not an integer (an arm's id)") from None
         if not 0 <= arm < len(self.catalog):
             raise ValueError(f"action {arm} is outside 0..{len(self.catalog) - 1}")
-        self.outcome = outcome = self._loop.run(self._play(self.config.arms[arm]))
+        outcome, stopped = self._loop.run(self._play(self.config.arms[arm]))
+        self.outcome = outcome
         channels = self._returned(outcome)
         reward = float(pay(Channels(**{name: np.asarray(value) for name, value in channels.items()}), self.reward))
         info: dict[str, Any] = channels | {
             "arm": self.catalog.arms[arm].name,
             "answer": outcome.answer.answer,
             "failed": outcome.answer.error is not None,
-            "error": outcome.answer.error,
+            "error": stopped or outcome.answer.error,
             "note": outcome.note,
             "unknown": outcome.unknown,
         }
-        truncated = self.client.budget.exhausted
+        truncated = self.client.budget.exhausted or stopped is not None
         self._round += 1
         terminated = self._round == self.horizon
         if terminated:
@@ -179,12 +183,20 @@ class LiveEnv(gym.Env[Any, Any]):
         if self._journal is not None:
             self._journal.close()
 
-    async def _play(self, arm: LiveArm) -> LiveOutcome:
+    async def _play(self, arm: LiveArm) -> tuple[LiveOutcome, str | None]:
+        """An outcome of the arm, or why there is none."""
         assert self._query is not None
         query = self.config.queries[self._query[self._round]]
         name = f"{self._seed}.{self._episode}.{self._round}"
         seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
-        return await play(self.config.ask(self.client, query, arm, seed), arm.method, arm.budget)
+        for _ in range(IN_A_ROW):
+            outcome = await play(self.config.ask(self.client, query, arm, seed), arm.method, arm.budget)
+            void = outcome.ledger.void
+            if self.client.budget.exhausted or (void is None and self.client.stopped is None):
+                return outcome, None
+            if self.client.stopped is not None:
+                break
+        return outcome, self.client.stopped or f"not served {IN_A_ROW} times in a row: {void}"
 
     def _returned(self, outcome: LiveOutcome) -> dict[str, float]:
         values = {

@@ -112,9 +112,15 @@ class Totals(NamedTuple):
 
 @dataclass
 class Ledger:
-    """The calls of one query, in the order in which they ended."""
+    """The calls of one query, in the order in which they ended.
+
+    Attributes:
+        calls: all of them.
+        void: why the outcome says nothing about the arm (an endpoint did not serve a request), or None.
+    """
 
     calls: list[Call] = field(default_factory=list)
+    void: str | None = None
 
     def add(self, call: Call) -> None:
         """Appends a call; the calls that it waited for have ended, so they stand before it."""

@@ -11,14 +11,14 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from uis_env.live import judge
-from uis_env.live.client import OUT_OF_BUDGET, Batch, Client
+from uis_env.live.client import OUT_OF_BUDGET, STOPPED, Batch, Client
 from uis_env.live.config import LiveConfig
 from uis_env.live.journal import Appender, CallJournal, read_rows
 from uis_env.live.ledger import Ledger
@@ -30,8 +30,6 @@ from uis_env.outcomes import atomic_write
 
 ROUNDS = 3
 """How often missing samples of a query are asked for again."""
-HOPELESS = 10
-"""Recording stops when this many queries in a row could not be recorded."""
 _TIMES = ("prompt_ms", "prompt_n", "predicted_ms", "predicted_n")
 
 
@@ -58,6 +56,8 @@ class Report:
         left: units that remain.
         spent: US dollars, of earlier runs too.
         stopped: why it ended early: "budget", "endpoint", or None.
+        lines: what there is to say at the end, why it stopped first.
+        overruns: calls that used more than was reserved for them.
     """
 
     recorded: int
@@ -65,6 +65,8 @@ class Report:
     left: int
     spent: float
     stopped: str | None
+    lines: list[str] = field(default_factory=list)
+    overruns: int = 0
 
 
 def record(
@@ -157,24 +159,21 @@ async def _run(
     files = {unit.pool: Appender(folder / f"{unit.pool}.jsonl") for unit in todo}
     report = Report(0, {}, len(todo), journal.spent, None)
     waiting = iter(todo)
-    in_a_row = 0
 
     async def work(advance: Callable[[int, float], None]) -> None:
-        nonlocal in_a_row
         for unit in waiting:
             rows, error, tokens = await _record_unit(config, client, unit)
             if rows:
                 files[unit.pool].write(*rows)
                 report.recorded += 1
                 report.left -= 1
-                in_a_row = 0
             elif error == OUT_OF_BUDGET:
                 report.stopped = "budget"
-            else:
+            elif error != STOPPED:
                 report.failed[f"{unit.pool} {unit.query.query_id}"] = error or ""
-                in_a_row += 1
-                if in_a_row >= HOPELESS:
-                    report.stopped = "endpoint"
+            if client.stopped and not report.stopped:
+                report.stopped = "endpoint"
+                report.lines.append(client.stopped)
             advance(1, tokens)
             if report.stopped:
                 return
@@ -191,7 +190,8 @@ async def _run(
         for file in files.values():
             file.close()
         await client.close()
-    report.spent = client.budget.spent
+    report.spent, report.overruns = client.budget.spent, client.overruns
+    report.lines += client.remarks()
     return report
 
 
@@ -204,7 +204,7 @@ async def _record_unit(
     batch = await ask.sample(samples, "record")
     for i in range(ROUNDS):
         missing = samples - len(batch.samples)
-        if not missing or batch.error == OUT_OF_BUDGET:
+        if not missing or batch.error == OUT_OF_BUDGET or client.stopped:
             break
         batch = Batch.join([batch, await ask.sample(missing, "record", i)])
     tokens = ask.ledger.totals(charged=True).output

@@ -48,11 +48,12 @@ class Reply:
     """What one call returned.
 
     Attributes:
-        data: the JSON object; empty if there is none.
+        data: the JSON object; empty if there is none, or if it is an error.
         samples: of a chat completion.
         tokens: from the usage and the log-probabilities.
         error: None, or why there is nothing to use.
         detail: what the server said about it, cut short.
+        code: the error's code or type in words, in lower case; "moderation" among them if it judges the prompt.
         served: the model that the server says answered; "" if it says nothing.
         cost: US dollars by the provider's own account; NaN if it says nothing.
     """
@@ -62,6 +63,7 @@ class Reply:
     tokens: Tokens = UNKNOWN
     error: str | None = None
     detail: str = ""
+    code: str = ""
     served: str = ""
     cost: float = math.nan
 
@@ -87,12 +89,10 @@ def read_chat(text: str) -> Reply:
     if len(samples) == 1 and not broken and not math.isnan(tokens.output):
         samples = (replace(samples[0], tokens=tokens.output),)
     if not samples and broken:
-        return replace(_failed(broken[0], "error body"), data=data, tokens=tokens, cost=read_cost(data))
-    error, served = None if samples else "empty", data.get("model")
-    detail = reason_of(broken[0]) if broken else ""
-    return Reply(
-        data, samples, tokens, error, detail, clean(served) if isinstance(served, str) else "", read_cost(data)
-    )
+        return replace(_failed(broken[0], "error body"), tokens=tokens, cost=read_cost(data))
+    error, detail = None if samples else "empty", reason_of(broken[0]) if broken else ""
+    served = _cut(data["model"]) if isinstance(data.get("model"), str) else ""
+    return Reply(data, samples, tokens, error, detail, served=served, cost=read_cost(data))
 
 
 def read_object(text: str) -> Reply:
@@ -107,11 +107,12 @@ def read_object(text: str) -> Reply:
 
 def read_refusal(status: int, text: str) -> Reply:
     """An HTTP error. A 4xx, 503 or 529 says that nothing was served; after any other the usage is unknown."""
-    data, _ = _object(text)
+    data, error = _object(text)
     tokens = read_usage(find_usage(data))
     if not tokens.known and (status < 500 or status in (503, 529)):
         tokens = NOTHING
-    return Reply(data, (), tokens, f"http {status}", reason_of(data) if data else _plain(text), cost=read_cost(data))
+    reason = _plain(text) if error == "invalid body" else reason_of(data)
+    return Reply({}, (), tokens, f"http {status}", reason, _code(data), cost=read_cost(data))
 
 
 def reason_of(data: Any, depth: int = 6) -> str:
@@ -127,13 +128,6 @@ def reason_of(data: Any, depth: int = 6) -> str:
     if found and isinstance(place, list):
         return _cut(f"{'.'.join(_cut(str(part)) for part in place)}: {found}")
     return found
-
-
-def code_of(data: Mapping[str, Any]) -> str:
-    """The error's code or type in words, in lower case; "" if there is none."""
-    error = data.get("error")
-    words = [part.get(key) for part in (error, data) if isinstance(part, dict) for key in ("code", "type")]
-    return " ".join(word.lower() for word in words if isinstance(word, str))
 
 
 def clean(text: str) -> str:
@@ -153,13 +147,22 @@ def _object(text: str) -> tuple[dict[str, Any], str | None]:
     return data, "error body" if data.get("error") and not data.get("choices") else None
 
 
+def _code(data: Mapping[str, Any]) -> str:
+    error = data.get("error")
+    words = [part.get(key) for part in (error, data) if isinstance(part, dict) for key in ("code", "type")]
+    metadata = error.get("metadata") if isinstance(error, dict) else None
+    if isinstance(metadata, dict) and {"reasons", "flagged_input"} & metadata.keys():
+        words.append("moderation")
+    return " ".join(_cut(word).lower() for word in words if isinstance(word, str))
+
+
 def _failed(data: dict[str, Any], error: str) -> Reply:
     """A failure inside a reply with status 200; a status that the error names counts as one of HTTP."""
     inner = data.get("error")
     code = natural(inner.get("code")) if isinstance(inner, dict) else None
     if code is not None and 400 <= code <= 599:
-        return replace(read_refusal(code, ""), data=data, detail=reason_of(data))
-    return Reply(data, (), read_usage(find_usage(data)), error, reason_of(data), cost=read_cost(data))
+        return replace(read_refusal(code, ""), detail=reason_of(data), code=_code(data))
+    return Reply({}, (), read_usage(find_usage(data)), error, reason_of(data), _code(data), cost=read_cost(data))
 
 
 def _broken(entry: Mapping[str, Any]) -> bool:
