@@ -260,7 +260,12 @@ def _weighted(pool: Pool, n: int) -> tuple[Array, Array]:
         votes = np.where(counts > 0, np.where(ids >= 0, sums, -1.0), -np.inf)
         share = np.where(votes >= votes.max(axis=1, keepdims=True) - _TIE, counts, 0)
         share /= share.sum(axis=1, keepdims=True)
-        correct = (given * pool.correct[q][:, None]).sum(axis=0) / given.sum(axis=0)
-        quality[q] = (share @ correct).mean()
+        right = given * pool.correct[q][:, None]
+        correct = right.sum(axis=0) / given.sum(axis=0)
+        if ((correct > 0) & (correct < 1)).any():  # a vote holds answers of several grades
+            correct = (subsets @ right) / np.maximum(counts, 1)
+            quality[q] = (share * correct).sum(axis=1).mean()
+        else:
+            quality[q] = (share @ correct).mean()
         score[q] = (share * sums / np.maximum(counts, 1)).sum(axis=1).mean()
     return quality, score

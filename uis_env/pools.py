@@ -37,8 +37,9 @@ class Pool:
 
     Attributes:
         model, style: as recorded.
-        answer: (Q, S) int32, which answer a sample gives: answers of a query are numbered as they first appear; -1
-            where no answer could be extracted, which never votes.
+        answer: (Q, S) int32, which answer a sample votes for: the answers of a query are numbered as they first appear;
+            -1 where none could be extracted, which never votes. Samples with the same `vote` (without one: with the
+            same extracted text) give the same answer.
         correct: (Q, S) float64, 0 or 1.
         score: (Q, S) float64 in (0, 1], the verifier's score: `exp(mean log-probability)` of the sample, which is the
             model's own confidence and knows nothing about correctness; NaN where the server told none.
@@ -187,17 +188,19 @@ def _answers(samples: list[tuple[str, dict[str, Any]]]) -> list[int]:
     """Numbers the answers of one query as they first appear; -1 for none. Checks what its samples must agree on."""
     first = samples[0][1]
     number: dict[str, int] = {}
-    graded: dict[int, int] = {-1: 0}
+    graded: dict[str, int] = {"": 0}
     ids = []
     for where, row in samples:
         for field in _OF_REQUEST:
             if row[field] != first[field]:
                 raise ValueError(f"{where}: {field} is {row[field]}, but {first[field]} on the query's first sample")
-        text = row["extracted"].strip()
-        answer = number.setdefault(text, len(number)) if text else -1
-        if graded.setdefault(answer, row["correct"]) != row["correct"]:
-            raise ValueError(f"{where}: answer {text!r} is graded {row['correct']}, expected {graded[answer]}")
-        ids.append(answer)
+        text, vote = row["extracted"].strip(), row.get("vote", row["extracted"])
+        if not isinstance(vote, str):
+            raise ValueError(f"{where}: vote is {vote!r}, expected a text")
+        if graded.setdefault(text, row["correct"]) != row["correct"]:
+            raise ValueError(f"{where}: answer {text!r} is graded {row['correct']}, expected {graded[text]}")
+        vote = vote.strip() if text else ""
+        ids.append(number.setdefault(vote, len(number)) if vote else -1)
     return ids
 
 

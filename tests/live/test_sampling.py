@@ -141,8 +141,12 @@ def test_a_judge_that_fails_leaves_the_first_answer() -> None:
 def test_a_callback_scores() -> None:
     ask = make_ask(fixed("4", "5", "6"), scorer=Callback(lambda question, text: float(text == "5")))
     assert run(ask, "best_of_n", 3).answer.answer == "5"
-    with pytest.raises(ValueError, match="scorer callback returned"):
-        run(make_ask(fixed("4"), scorer=Callback(lambda question, text: 3.0)), "best_of_n", 1)
+    with pytest.warns(RuntimeWarning, match="scorer callback returned 3.0, expected"):
+        outcome = run(make_ask(fixed("4"), scorer=Callback(lambda question, text: 3.0)), "best_of_n", 1)
+    assert (outcome.quality, math.isnan(outcome.answer.score)) == (1, True)
+    with pytest.warns(RuntimeWarning, match="scorer callback failed: ZeroDivisionError"):
+        outcome = run(make_ask(fixed("4"), scorer=Callback(lambda question, text: 1 / 0)), "majority", 1)
+    assert (outcome.quality, math.isnan(outcome.answer.score)) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,16 @@ A verifier that raises, or returns what is no quality, makes an answer worth not
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from uis_env.live.queries import Query
 from uis_env.live.reply import Sample, clean
 
+T = TypeVar("T")
+_THREAD = ThreadPoolExecutor(1, "uis-judge")
 LONGEST = 1_000_000
 """Characters of a text that are read; a longer one is judged by its end."""
 
@@ -26,6 +31,16 @@ class Verdict(NamedTuple):
     answer: str
     quality: float
     note: str = ""
+
+
+async def aside(function: Callable[..., T], query: Query, *arguments: object) -> T:
+    """`function(query, ...)` of this module, off the event loop where the query's verifier would block it."""
+    return await in_thread(function, query, *arguments) if query.verifier.outside else function(query, *arguments)
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """The result of a function that blocks, off the event loop; one at a time."""
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, function, *arguments)
 
 
 def judge(query: Query, sample: Sample) -> Verdict:
@@ -53,6 +68,14 @@ def grade(query: Query, answer: str) -> Verdict:
     if not 0 <= quality <= 1:
         return Verdict(answer, 0.0, f"grading: quality {quality}, expected a number in [0, 1]")
     return Verdict(answer, quality)
+
+
+def votes(query: Query, answers: Sequence[str]) -> list[str]:
+    """The votes of answers as `read` returned them: equal ones count as the same answer; "" does not vote."""
+    try:
+        return [clean(vote) for vote in query.verifier.group(answers)]
+    except Exception:
+        return list(answers)
 
 
 def _note(what: str, error: Exception) -> str:

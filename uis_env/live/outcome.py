@@ -39,7 +39,7 @@ class LiveOutcome(NamedTuple):
 async def play(ask: Ask, method: str, budget: tuple[int, ...]) -> LiveOutcome:
     """Answers `ask.query` by a method with a budget. Nothing that an endpoint, a model or a verifier does raises."""
     answer = await METHODS[method].run(ask, *budget)
-    verdict = judge.Verdict("", 0.0) if answer.error else judge.grade(ask.query, answer.answer)
+    verdict = judge.Verdict("", 0.0) if answer.error else await judge.aside(judge.grade, ask.query, answer.answer)
     ledger, cards = ask.ledger, ask.client.pool.cards
     used = [cards[call.model] for call in ledger.calls]
     totals = ledger.totals(charged=True)

@@ -220,8 +220,9 @@ async def _record_unit(
         "seed": ask.seed_of("record"),
     } | {name: _time(times.get(name)) for name in _TIMES}
     rows = []
-    for i, sample in enumerate(batch.samples):
-        verdict = judge.judge(unit.query, sample)
+    verdicts = [await judge.aside(judge.judge, unit.query, sample) for sample in batch.samples]
+    votes = await judge.aside(judge.votes, unit.query, [verdict.answer for verdict in verdicts])
+    for i, (sample, verdict, vote) in enumerate(zip(batch.samples, verdicts, votes, strict=True)):
         rows.append(
             {
                 "query_id": unit.query.query_id,
@@ -230,6 +231,7 @@ async def _record_unit(
                 "sample": i,
                 "text": sample.text,
                 "extracted": verdict.answer,
+                "vote": vote,
                 "correct": int(verdict.quality >= 1),
                 "quality": verdict.quality,
                 "note": verdict.note,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from uis_env.live.client import Sampling
+from uis_env.live.judge import in_thread
 from uis_env.live.reply import Sample
 from uis_env.live.table import Table
-from uis_env.live.verifiers import load_function
+from uis_env.live.verifiers import SECONDS, remote_function
 
 if TYPE_CHECKING:
     from uis_env.live.strategies.ask import Ask
@@ -51,17 +53,27 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Callback:
-    """A function (question, text) -> value in [0, 1]."""
+    """A function (question, text) -> value in [0, 1]; of a config it runs in the worker process, under a time limit."""
 
     function: Callable[[str, str], float]
     free: bool = True
 
     async def __call__(self, ask: Ask, samples: Sequence[Sample], texts: Sequence[str], after: Calls) -> Scores:
-        """Raises ValueError if the function returns something else."""
-        values = [float(self.function(ask.query.question, text)) for text in texts]
-        if any(not 0 <= value <= 1 for value in values):
-            raise ValueError(f"scorer callback returned {values}, expected numbers in [0, 1]")
-        return Scores(values, after)
+        """NaN, and a warning, where the function raises, takes too long or returns something else."""
+        return Scores([await in_thread(self._value, ask.query.question, text) for text in texts], after)
+
+    def _value(self, question: str, text: str) -> float:
+        try:
+            value = float(self.function(question, text))
+        except Exception as error:
+            warnings.warn(f"scorer callback failed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
+            return math.nan
+        if not 0 <= value <= 1:
+            warnings.warn(
+                f"scorer callback returned {value}, expected a number in [0, 1]", RuntimeWarning, stacklevel=2
+            )
+            return math.nan
+        return value
 
 
 @dataclass(frozen=True)
@@ -170,7 +182,8 @@ def load_scorer(table: Table | None, models: Sequence[str]) -> Scorer:
     kind = table.choice("kind", ("confidence", "callback", "judge", "reward_model"))
     scorer: Scorer = Confidence()
     if kind == "callback":
-        scorer = Callback(load_function(table.take("function", str), f"{table.where}.function"))
+        seconds = table.number("seconds", SECONDS, low=0.01, high=3600)
+        scorer = Callback(remote_function(table.take("function", str), f"{table.where}.function", seconds))
     elif kind == "judge":
         scorer = Judge(table.choice("model", tuple(models)), table.integer("max_tokens", 64, low=1))
     elif kind == "reward_model":

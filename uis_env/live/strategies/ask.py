@@ -105,9 +105,13 @@ class Ask:
             return [math.nan] * len(samples)
         return (await self.scorer(self, samples, texts, ())).values
 
-    def extract(self, text: str) -> str:
+    async def extract(self, text: str) -> str:
         """The answer in a text; "" if there is none."""
-        return judge.read(self.query, text)[0]
+        return (await judge.aside(judge.read, self.query, text))[0]
+
+    async def votes(self, answers: Sequence[str]) -> list[str]:
+        """The votes of answers: equal ones count as the same answer; "" does not vote."""
+        return await judge.aside(judge.votes, self.query, answers)
 
     def seed_of(self, *key: object) -> int:
         """A 31-bit seed, a function of this ask and the key alone."""

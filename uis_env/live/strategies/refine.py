@@ -34,7 +34,7 @@ async def self_refine(ask: Ask, rounds: int) -> Answer:
         if not batch.samples:
             break
         draft = batch.samples[0]
-    return Answer(ask.extract(draft.text), draft.text, (await ask.free_scores([draft], [draft.text]))[0])
+    return Answer(await ask.extract(draft.text), draft.text, (await ask.free_scores([draft], [draft.text]))[0])
 
 
 def _says(sample: Sample) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Methods over independent samples: single, best-of-N, weighted best-of-N, majority, adaptive consistency.
 
-Ties go to what was drawn first, as in `uis_env.estimators`. A sample that failed is absent; one that holds no answer
-never votes.
+Answers vote as one where the query's verifier groups them. Ties go to what was drawn first, as in
+`uis_env.estimators`. A sample that failed is absent; one that holds no answer never votes.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ async def best_of_n(ask: Ask, n: int) -> Answer:
         return Answer("", error=batch.error)
     best = max(range(len(scores)), key=lambda i: -math.inf if math.isnan(scores[i]) else scores[i])
     text = batch.samples[best].text
-    return Answer(ask.extract(text), text, scores[best])
+    return Answer(await ask.extract(text), text, scores[best])
 
 
 async def weighted_best_of_n(ask: Ask, n: int) -> Answer:
     """The answer with the greatest sum of scores; samples that the scorer failed on have no weight."""
     batch, scores = await _scored(ask, n)
-    return _elect(ask, batch, scores, [0.0 if math.isnan(score) else score for score in scores])
+    return await _elect(ask, batch, scores, [0.0 if math.isnan(score) else score for score in scores])
 
 
 async def majority(ask: Ask, n: int) -> Answer:
@@ -50,8 +50,10 @@ async def adaptive_consistency(ask: Ask, n: int) -> Answer:
     asking one by one would draw, in fewer rounds.
     """
     batches: list[Batch] = []
-    drawn, counts = 0, Counter[str]()
+    answers: list[str] = []
+    drawn = 0
     while drawn < n:
+        counts = Counter(filter(None, await ask.votes(answers)))
         first, second = ([count for _, count in counts.most_common(2)] + [0, 0])[:2]
         more = next((k for k in range(n - drawn) if settled(first + k, second)), n - drawn)
         if more == 0:
@@ -59,7 +61,7 @@ async def adaptive_consistency(ask: Ask, n: int) -> Answer:
         batch = await ask.sample(more, drawn, after=batches[-1].calls if batches else ())
         batches.append(batch)
         drawn += more
-        counts.update(filter(None, (ask.extract(sample.text) for sample in batch.samples)))
+        answers += [await ask.extract(sample.text) for sample in batch.samples]
         if not batch.samples:
             break
     return await _vote(ask, Batch.join(batches))
@@ -74,26 +76,27 @@ async def _scored(ask: Ask, n: int) -> tuple[Batch, list[float]]:
 
 async def _vote(ask: Ask, batch: Batch) -> Answer:
     scores = await ask.free_scores(batch.samples, [sample.text for sample in batch.samples])
-    return _elect(ask, batch, scores, [1.0] * len(scores))
+    return await _elect(ask, batch, scores, [1.0] * len(scores))
 
 
-def _elect(ask: Ask, batch: Batch, scores: Sequence[float], weights: Sequence[float]) -> Answer:
+async def _elect(ask: Ask, batch: Batch, scores: Sequence[float], weights: Sequence[float]) -> Answer:
     """The answer with the greatest weight; its score is the mean over the samples that gave it."""
     if not batch.samples:
         return Answer("", error=batch.error)
-    answers = [ask.extract(sample.text) for sample in batch.samples]
-    winner = elect(answers, weights)
-    own = [score for answer, score in zip(answers, scores, strict=True) if answer == answers[winner]]
+    answers = [await ask.extract(sample.text) for sample in batch.samples]
+    votes = await ask.votes(answers)
+    winner = elect(votes, weights)
+    own = [score for vote, score in zip(votes, scores, strict=True) if vote == votes[winner]]
     known = [score for score in own if not math.isnan(score)]
     mean = math.fsum(known) / len(known) if known else math.nan
     return Answer(answers[winner], batch.samples[winner].text, mean)
 
 
-def elect(answers: Sequence[str], weights: Sequence[float]) -> int:
-    """The index of the first sample whose answer has the greatest weight; "" has none."""
+def elect(votes: Sequence[str], weights: Sequence[float]) -> int:
+    """The index of the first sample whose vote has the greatest weight; "" has none."""
     totals: dict[str, float] = {}
-    for answer, weight in zip(answers, weights, strict=True):
-        totals[answer] = totals.get(answer, 0.0) + weight
+    for vote, weight in zip(votes, weights, strict=True):
+        totals[vote] = totals.get(vote, 0.0) + weight
     totals[""] = -1.0
-    most = max(totals[answer] for answer in answers)
-    return next(i for i, answer in enumerate(answers) if totals[answer] >= most - _TIE)
+    most = max(totals[vote] for vote in votes)
+    return next(i for i, vote in enumerate(votes) if totals[vote] >= most - _TIE)

@@ -92,7 +92,7 @@ async def _search(ask: Ask, *, trees: int, first: int, candidates: int, kept: in
     if best is None:
         return Answer("", error=error)
     text = _text(ask, best)
-    return Answer(ask.extract(text), text, best.value)
+    return Answer(await ask.extract(text), text, best.value)
 
 
 def reachable(value: float, step: int, depth: int, ceiling: float) -> float:

@@ -57,17 +57,17 @@ def reasoning_gym(score: Callable[[str, Mapping[str, Any]], float], entry: Mappi
     return Verifier(exact(lines=len(str(entry["answer"]).splitlines()) or 1).extract, grade)
 
 
-def load_function(path: str, where: str) -> Callable[..., Any]:
+def load_function(path: str) -> Callable[..., Any]:
     """The function at "package.module:name".
 
     Raises:
-        ValueError: opening with `where`, if there is no such function.
+        ValueError: if there is no such function.
     """
     module, _, name = path.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{where}: {path!r}: {error}; expected 'package.module:function'") from None
+        raise ValueError(f"{path!r}: {error}; expected 'package.module:function'") from None
     if not callable(function):
-        raise ValueError(f"{where}: {path!r} is not a function")
+        raise ValueError(f"{path!r} is not a function")
     return function  # type: ignore[no-any-return]
