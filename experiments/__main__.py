@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   python -m experiments run paper_configs/quickstart.toml
   python -m experiments run paper_configs/quickstart.toml --seeds 8 --rounds 500 --out results/short
   python -m experiments run paper_configs/quickstart.toml --agent my_module:make
+  python -m experiments run paper_configs/quickstart.toml --world my_world
   python -m experiments run paper_configs/quickstart.toml --cluster local --workers 2
   python -m experiments live paper_configs/live/smollm2.toml --max-dollars 0.10
   python -m experiments paper latency
@@ -43,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="MODULE:FACTORY",
         help="add your own agent: factory(spec) -> Agent, importable from here; may be given several times",
+    )
+    run.add_argument(
+        "--world",
+        action="append",
+        default=[],
+        metavar="WORLD",
+        help="play this world, not the config's: a name, a folder or MODULE:FUNCTION; may be given several times",
     )
     run.add_argument("--workers", type=int, metavar="N", help="threads that play work units (default: one per core)")
     run.add_argument("--cluster", metavar="ADDRESS", help="play on Ray: HOST:PORT, auto, or local (starts one)")

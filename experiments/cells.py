@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from experiments.references import askable, round_weights
 from experiments.results import CellKey
 from uis_env import worlds
 from uis_env.bandit import Bandit, Reward, tabulate
+from uis_env.imports import is_code
 from uis_env.outcomes import World
 from uis_env.scenarios import Scenario, make_scenario
+from uis_env.stored import world_digest, world_files
 from uis_env.tape import Schedule
 
 Array = NDArray[Any]
@@ -81,19 +85,41 @@ class Game:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(kind: str, options: tuple[tuple[str, Any], ...]) -> World:
-    return worlds.load(kind, **dict(options))
+def _load(what: str, folders: tuple[str, ...], options: tuple[tuple[str, Any], ...], stamp: int) -> tuple[World, str]:
+    world = worlds.load(what, folders, **dict(options))
+    return world, world_digest(world)
 
 
-def load_world(part: WorldConfig, where: str) -> World:
-    """The world of a config entry (cached), which has the context asked for; ConfigError names the entry."""
+def _loaded(config: Config, part: WorldConfig) -> tuple[World, str]:
+    """The world of an entry and its digest, kept until its files change."""
     hashable = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(part.options.items()))
+    where = f"worlds[{config.worlds.index(part)}] ({part.name!r})"
     try:
-        world = _load(part.what, hashable)
+        stored = None if part.what in worlds.WORLDS else worlds.find_stored(part.what, config.folders)
+        files = () if stored is None else world_files(stored) or ()
+        stamp = max((file.stat().st_mtime_ns for file in files), default=0)
+        world, digest = _load(part.what, config.folders, hashable, stamp)
         world.outcomes(part.context)
-        return world
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        raise ConfigError(f"{where} ({part.name!r}): {error}") from None
+        return world, digest
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def load_world(config: Config, part: WorldConfig) -> World:
+    """The world of a config's entry (cached), which has the context asked for; ConfigError names the entry."""
+    return _loaded(config, part)[0]
+
+
+def world_digests(config: Config) -> dict[str, str]:
+    """The digest of each of a config's worlds, by the entry's name: what was played, wherever it came from."""
+    return {part.name: _loaded(config, part)[1] for part in config.worlds}
+
+
+def own_world(text: str) -> WorldConfig:
+    """The entry of `--world TEXT`: a shipped name, a folder or `module:function`, with a label made of it."""
+    words = text.replace(":", ".") if is_code(text) else Path(text).resolve().name
+    name = re.sub(r"[^A-Za-z0-9._=+-]", "-", words).lstrip("._=+-")[:64] or "world"
+    return WorldConfig(name=name, kind=text)
 
 
 def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, preference: PreferenceConfig) -> Game:
@@ -102,7 +128,7 @@ def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, pref
     Raises:
         ConfigError: naming the entry of the config that does not fit.
     """
-    loaded = load_world(world, f"worlds[{config.worlds.index(world)}]")
+    loaded = load_world(config, world)
     where = f"preferences[{config.preferences.index(preference)}] ({preference.name!r})"
     try:
         reward = preference.reward

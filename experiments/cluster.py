@@ -81,8 +81,17 @@ class Cluster:
 
     def facts(self, player: Player) -> dict[str, Any]:
         """Those of a worker."""
+        from experiments.cells import world_digests
+
         task = self._remote(_facts).remote(self._job(player.config))
-        return self._get(task, "the first task")  # type: ignore[no-any-return]
+        facts: dict[str, Any] = self._get(task, "the first task")
+        for name, digest in world_digests(player.config).items():
+            if facts["worlds"][name] != digest:
+                raise RunError(
+                    f"world {name!r} is another one on a worker ({facts['worlds'][name][:12]}) than here "
+                    f"({digest[:12]}); expected the same data and a function that returns the same world every time"
+                )
+        return facts
 
     def play(self, player: Player, units: list[Unit], store: Store, progress: Progress) -> None:
         """Hands out all units and saves what comes back, as it comes.

@@ -33,11 +33,14 @@ def run(args: argparse.Namespace) -> int:
     from experiments import backend
 
     backend.configure()
+    from experiments.cells import own_world
     from experiments.entrants import own_agent
     from experiments.runner import Runner
 
     extra = dict(own_agent(text) for text in args.agent)
     changes = {name: getattr(args, name) for name in ("seeds", "rounds") if getattr(args, name) is not None}
+    if args.world:
+        changes["worlds"] = msgspec.to_builtins([own_world(text) for text in args.world])
     agents = (*config.agents, *(AgentConfig(name=name) for name in extra))
     config = parse_config(
         {**msgspec.to_builtins(config), **changes, "agents": msgspec.to_builtins(agents)}, str(args.config)

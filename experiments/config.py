@@ -72,9 +72,12 @@ class AgentConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class WorldConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A world, and what the agents see: which of its contexts (None: the world's first), and of the arms.
 
-    `arms` is "catalog", the numbers of the arm catalog, or "text", features of the arms' descriptions.
+    `kind` is a shipped name, a folder (relative to the config, then to the working directory), or `module:function`;
+    see `uis_env.worlds.load`. `arms` is "catalog", the numbers of the arm catalog, or "text", features of the arms'
+    descriptions.
     """
 
+    kind: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     context: str | None = None
     arms: Literal["catalog", "text"] = "catalog"
 
@@ -176,6 +179,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         worlds, scenarios, preferences, agents: the parts, each name once.
         sweeps: instead of scenarios and preferences: all their preferences are played as one program (per world and
             agent), each on the same questions, those that the pilot leaves; the pilot is the same for all seeds.
+        folders: not a key of the file: where worlds are looked for, the config's folder and then the one it was started
+            in; of no influence on the digest.
     """
 
     name: Name
@@ -193,6 +198,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     preferences: tuple[PreferenceConfig, ...] = ()
     sweeps: tuple[SweepConfig, ...] = ()
     agents: Annotated[tuple[AgentConfig, ...], Meta(min_length=1)]
+    folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.preferences) == bool(self.sweeps):
@@ -216,8 +222,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
-        """The config as plain JSON, defaults filled in."""
-        return msgspec.json.decode(msgspec.json.encode(self))  # type: ignore[no-any-return]
+        """The config as plain JSON, defaults filled in, without the places of this machine."""
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        del plain["folders"]
+        return plain
 
     @property
     def digest(self) -> str:
@@ -253,7 +261,9 @@ def load_config(path: Path) -> Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    return parse_config(data, str(path))
+    if "folders" in data:
+        raise ConfigError(f"{path}: unknown key 'folders'")
+    return parse_config({**data, "folders": [str(path.resolve().parent), str(Path.cwd())]}, str(path))
 
 
 def parse_config(data: Mapping[str, Any], where: str) -> Config:

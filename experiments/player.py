@@ -27,7 +27,7 @@ from agents.spec import Spec, make_spec
 from agents.sweep import SweepPlan, Swept, sweep
 from agents.wrappers import family
 from experiments import backend
-from experiments.cells import Game, all_games, load_world
+from experiments.cells import Game, all_games, load_world, world_digests
 from experiments.config import AgentConfig, Config, ConfigError
 from experiments.entrants import check_references, entrant, make_agent, numbers
 from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, Entrant, SweepRuns
@@ -150,8 +150,9 @@ class Player:
         return sum(self._horizon(unit.cell.world) for unit in units) * self.block * (len(self.config.swept) or 1)
 
     def facts(self) -> dict[str, Any]:
-        """What the bits of a result depend on besides the config: versions, device, precision, seeds per call."""
+        """What the bits of a result depend on besides the config: worlds, versions, device, seeds per call."""
         return {
+            "worlds": world_digests(self.config),
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium")},
@@ -273,7 +274,7 @@ class Player:
             if known not in self._agents:
                 part = self._part(name)
                 where = f"agents[{self.config.agents.index(part)}] ({name!r})"
-                loaded = load_world(world, f"worlds[{self.config.worlds.index(world)}]")
+                loaded = load_world(self.config, world)
                 try:
                     spec = make_spec(loaded, preference.reward, self._horizon(world.name), world.context, world.arms)
                 except ValueError as error:
@@ -289,7 +290,7 @@ class Player:
     def _horizon(self, world: str) -> int:
         """Rounds of an episode in a world, those of the hold-out included."""
         part = next(part for part in self.config.worlds if part.name == world)
-        loaded = load_world(part, f"worlds[{self.config.worlds.index(part)}]")
+        loaded = load_world(self.config, part)
         return self.config.rounds + holdout_rounds(loaded, self.config.holdout)
 
     def _make(self, part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, content: tuple[Any, ...]) -> Agent:

@@ -14,6 +14,7 @@ import numpy as np
 
 from agents.registry import Factory
 from experiments import interrupts
+from experiments.cells import world_digests
 from experiments.config import Config
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell
@@ -136,6 +137,12 @@ class Runner:
                 keys = ", ".join(differences(old.get("config", {}), self.config.to_json())) or "config_hash"
                 raise StoreError(
                     f"{self.store.root} holds results of another config; these keys differ: {keys}. "
+                    "Choose another --out, or remove the folder."
+                )
+            now = world_digests(self.config)
+            if lost := [name for name, digest in old.get("worlds", now).items() if digest != now[name]]:
+                raise StoreError(
+                    f"{self.store.root} holds results of other data of world {', '.join(lost)}. "
                     "Choose another --out, or remove the folder."
                 )
         write_json(path, self.manifest())

@@ -22,10 +22,11 @@ from uis_env.costs import ModelCard, Price, dollars, eflops
 from uis_env.env import UISEnv
 from uis_env.episodes import Episodes
 from uis_env.evaluation import Evaluation, evaluate
-from uis_env.outcomes import Channels, Outcomes, World, load_world, save_world, world_digest
+from uis_env.outcomes import Channels, Outcomes, World
 from uis_env.rows import from_rows
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
 from uis_env.split import in_test_split
+from uis_env.stored import load_world, save_world, world_digest
 from uis_env.tape import Schedule, Stretch, Tape, tapes
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv

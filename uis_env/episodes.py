@@ -82,7 +82,7 @@ class Episodes(Streams):
                 raise ValueError(f"world_options {sorted(world_options)} are for named worlds; a World was given")
             self.world = world
         else:
-            self.world = load(world, **(world_options or {}))
+            self.world = load(world, (), False, **(world_options or {}))
         self.reward = resolve_reward(self.world, cost_weight, cost_channel, reward)
         if isinstance(scenario, Scenario):
             if scenario_options:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import ArmCatalog
+from uis_env.pools import Pool
 
 Array = NDArray[Any]
-FORMAT = 1
-"""Version of the files `save_world` writes."""
 
 
 class Channels(NamedTuple):
@@ -80,6 +77,9 @@ class World:
         cost_ends: per cost channel the (low, high) ends of clipped and log costs, frozen here.
         defaults: keyword arguments of `Reward` that make a sensible game of this world.
         provenance: plain JSON: sources, licences, choices, versions.
+        pools: the samples behind the table, one pool per model and style, Q rows each; none where there are no samples.
+        orders: per pool (Q, R, N) int32: the samples that a draw reads, one after the other; a method with budget n
+            reads the first n.
     """
 
     name: str
@@ -95,6 +95,8 @@ class World:
     cost_ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    pools: tuple[Pool, ...] = ()
+    orders: tuple[Array, ...] = ()
 
     def __post_init__(self) -> None:
         check_world(self)
@@ -162,13 +164,6 @@ def fill_unrecorded(channels: Channels, where: str) -> tuple[Channels, Array]:
 def check_world(world: World) -> None:
     """Raises ValueError, naming the part and what was expected, unless all parts of the world fit together."""
     where = f"world {world.name!r}"
-
-    def expect(part: str, array: Array, shape: tuple[int, ...], dtype: type) -> None:
-        if array.shape != shape or array.dtype != dtype:
-            raise ValueError(
-                f"{where}: {part} is {array.dtype}{list(array.shape)}, expected {np.dtype(dtype)}{list(shape)}"
-            )
-
     if world.channels.quality.ndim != 3:
         raise ValueError(f"{where}: quality has {world.channels.quality.ndim} axes, expected (queries, draws, arms)")
     queries, draws, arms = world.channels.quality.shape
@@ -179,18 +174,43 @@ def check_world(world: World) -> None:
     if not world.contexts:
         raise ValueError(f"{where}: expected at least one context")
     for name, context in world.contexts.items():
-        expect(f"context {name!r}", context, (queries, context.shape[-1]), np.float32)
+        _expect(f"{where}: context {name!r}", context, (queries, *context.shape[1:2]), np.float32)
+        if context.ndim != 2:
+            raise ValueError(f"{where}: context {name!r} has {context.ndim} axes, expected 2")
         if not np.isfinite(context).all():
             raise ValueError(f"{where}: context {name!r} holds numbers that are not finite")
-    expect("recorded", world.recorded, (queries, arms), np.bool_)
+    _expect(f"{where}: recorded", world.recorded, (queries, arms), np.bool_)
+    _check_channels(world, where)
+    for i, half in enumerate(world.halves or ()):
+        for name, array in half.present().items():
+            _expect(f"{where}: half {i} of {name}", array, (queries, arms), np.float32)
+    for part in ("query_ids", "groups"):
+        if len(getattr(world, part)) != queries:
+            raise ValueError(f"{where}: {len(getattr(world, part))} {part} for {queries} queries")
+    if len(set(world.query_ids)) != queries:
+        raise ValueError(f"{where}: query_ids repeat")
+    for name, (low, high) in world.cost_ends.items():
+        if name not in ("dollars", "eflops") or not (0 <= low < high < math.inf):
+            raise ValueError(f"{where}: cost ends of {name!r} are {(low, high)}, expected 0 <= low < high, finite")
+    _check_pools(world, where)
+
+
+def _expect(part: str, array: Array, shape: tuple[int, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{part} is {array.dtype}{list(array.shape)}, expected {np.dtype(dtype)}{list(shape)}")
+
+
+def _check_channels(world: World, where: str) -> None:
+    """Outcomes and expectations: their shapes, finite, in range."""
+    shape = world.channels.quality.shape
     for name, array in world.channels.present().items():
-        expect(name, array, (queries, draws, arms), np.float32)
+        _expect(f"{where}: {name}", array, shape, np.float32)
         if not np.isfinite(array).all():
             raise ValueError(f"{where}: {name} holds numbers that are not finite; mark such cells as not recorded")
         expected = getattr(world.expected, name)
         if expected is None:
             raise ValueError(f"{where}: channel {name} has no expectation")
-        expect(f"expected {name}", expected, (queries, arms), np.float32)
+        _expect(f"{where}: expected {name}", expected, (shape[0], shape[2]), np.float32)
         if not np.isfinite(expected).all():
             raise ValueError(f"{where}: expected {name} holds numbers that are not finite")
     if world.channels.quality.min() < 0 or world.channels.quality.max() > 1:
@@ -199,14 +219,22 @@ def check_world(world: World) -> None:
         array = getattr(world.channels, name)
         if array is not None and array.min() < 0:
             raise ValueError(f"{where}: {name} is negative somewhere")
-    for i, half in enumerate(world.halves or ()):
-        for name, array in half.present().items():
-            expect(f"half {i} of {name}", array, (queries, arms), np.float32)
-    for part in ("query_ids", "groups"):
-        if len(getattr(world, part)) != queries:
-            raise ValueError(f"{where}: {len(getattr(world, part))} {part} for {queries} queries")
-    if len(set(world.query_ids)) != queries:
-        raise ValueError(f"{where}: query_ids repeat")
+
+
+def _check_pools(world: World, where: str) -> None:
+    """The samples behind the table, if there are any."""
+    queries, draws, _ = world.channels.quality.shape
+    if len(world.pools) != len(world.orders):
+        raise ValueError(f"{where}: {len(world.pools)} pools and {len(world.orders)} orders, expected one each")
+    for pool, order in zip(world.pools, world.orders, strict=True):
+        named = f"{where}: pool {pool.model!r}, {pool.style!r}:"
+        for field_, kind in (("answer", np.int32), ("correct", float), ("score", float), ("tokens", float)):
+            _expect(f"{named} {field_}", getattr(pool, field_), (queries, pool.size), kind)
+        for field_ in ("prompt", "cached", "prefill_ms", "decode_ms"):
+            _expect(f"{named} {field_}", getattr(pool, field_), (queries,), float)
+        _expect(f"{named} order", order, (queries, draws, *order.shape[2:3]), np.int32)
+        if order.ndim != 3 or not order.size or order.min() < 0 or order.max() >= pool.size:
+            raise ValueError(f"{named} order holds other numbers than 0..{pool.size - 1}")
 
 
 class WriteError(OSError):
@@ -234,97 +262,3 @@ def atomic_write(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def world_parts(world: World) -> tuple[dict[str, Array], dict[str, Any]]:
-    """All of a world as (arrays by name, plain JSON): what files hold and digests cover."""
-    arrays: dict[str, Array] = {"recorded": world.recorded, "features": world.catalog.features}
-    arrays |= {f"context.{name}": array for name, array in world.contexts.items()}
-    arrays |= {f"channel.{name}": array for name, array in world.channels.present().items()}
-    arrays |= {f"expected.{name}": array for name, array in world.expected.present().items()}
-    for i, half in enumerate(world.halves or ()):
-        arrays |= {f"half{i}.{name}": array for name, array in half.present().items()}
-    return arrays, {
-        "name": world.name,
-        "simulated": world.simulated,
-        "catalog": world.catalog.to_json(),
-        "contexts": list(world.contexts),
-        "query_ids": list(world.query_ids),
-        "groups": list(world.groups),
-        "cost_ends": {name: list(ends) for name, ends in world.cost_ends.items()},
-        "defaults": dict(world.defaults),
-        "provenance": dict(world.provenance),
-    }
-
-
-def world_digest(world: World) -> str:
-    """The sha256 (64 hexadecimal digits) of all arrays and all plain parts of a world: equal worlds, equal digests.
-
-    A world that was saved and loaded has the digest it had before.
-
-    Example:
-        >>> import uis_env
-        >>> one, two = (uis_env.worlds.load("Synthetic", queries=8, seed=seed) for seed in (0, 1))
-        >>> uis_env.world_digest(one) == uis_env.world_digest(two)
-        False
-    """
-    arrays, meta = world_parts(world)
-    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def save_world(world: World, path: Path) -> None:
-    """Writes `<path>.npz` (arrays) and `<path>.json` (everything else, and the array file's sha256); no pickle."""
-    arrays, plain = world_parts(world)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    data = buffer.getvalue()
-    meta = {"format": FORMAT, **plain, "sha256": hashlib.sha256(data).hexdigest()}
-    atomic_write(path.with_suffix(".npz"), data)
-    atomic_write(path.with_suffix(".json"), (json.dumps(meta, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def load_world(path: Path) -> World:
-    """Reads what `save_world` wrote.
-
-    Raises:
-        ValueError: naming the file, if it is not such a file, was changed, or its parts do not fit together.
-        FileNotFoundError: if either file is absent.
-    """
-    meta_path, array_path = path.with_suffix(".json"), path.with_suffix(".npz")
-    try:
-        meta = json.loads(meta_path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{meta_path}: not JSON: {error}") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise ValueError(f"{meta_path}: expected a world of format {FORMAT}")
-    data = array_path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != meta.get("sha256"):
-        raise ValueError(f"{array_path}: checksum differs from the one in {meta_path.name}; the file is damaged")
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-
-    def channels(prefix: str) -> Channels:
-        return Channels(**{name: arrays.get(f"{prefix}.{name}") for name in Channels._fields})  # type: ignore[arg-type]
-
-    try:
-        return World(
-            name=meta["name"],
-            simulated=meta["simulated"],
-            catalog=ArmCatalog.from_json(meta["catalog"], arrays["features"]),
-            contexts={name: arrays[f"context.{name}"] for name in meta["contexts"]},
-            channels=channels("channel"),
-            expected=channels("expected"),
-            recorded=arrays["recorded"],
-            query_ids=tuple(meta["query_ids"]),
-            groups=tuple(meta["groups"]),
-            halves=(channels("half0"), channels("half1")) if "half0.quality" in arrays else None,
-            cost_ends={name: (low, high) for name, (low, high) in meta["cost_ends"].items()},
-            defaults=meta["defaults"],
-            provenance=meta["provenance"],
-        )
-    except KeyError as error:
-        raise ValueError(f"{path}: {error} is missing") from None

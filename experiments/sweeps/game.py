@@ -81,7 +81,7 @@ def make_sweep(config: Config, part: WorldConfig) -> SweepGame:
     for i, agent in enumerate(config.agents):
         if agent.name in REFERENCES:
             raise ConfigError(f"agents[{i}].name: {agent.name!r} is a policy that a sweep has from its tables")
-    world = load_world(part, f"worlds[{config.worlds.index(part)}]")
+    world = load_world(config, part)
     preferences = config.swept
     weights = {name: [getattr(preference, name) for preference in preferences] for name in WEIGHTS}
     try:

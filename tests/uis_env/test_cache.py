@@ -56,13 +56,13 @@ def test_a_world_is_built_once(folder: Path) -> None:
     first = cached_world(KEY, tiny)
     again = cached_world(KEY, never)
     assert np.array_equal(first.channels.quality, again.channels.quality)
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npz"]
+    assert sorted(path.name for path in folder.rglob("*.*")) == ["world.json", "world.npz"]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
 def test_a_damaged_file_is_made_again(folder: Path, suffix: str) -> None:
     cached_world(KEY, tiny)
-    path = next(folder.glob(f"*{suffix}"))
+    path = next(folder.rglob(f"*{suffix}"))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.warns(UserWarning, match=path.name.replace(".", r"\.")):
@@ -73,7 +73,7 @@ def test_a_damaged_file_is_made_again(folder: Path, suffix: str) -> None:
 
 def test_a_missing_half_is_made_again(folder: Path) -> None:
     cached_world(KEY, tiny)
-    next(folder.glob("*.npz")).unlink()
+    next(folder.rglob("*.npz")).unlink()
     cached_world(KEY, tiny)
     cached_world(KEY, never)
 
@@ -85,7 +85,7 @@ def test_a_broken_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("uis_env.outcomes.os.replace", fail)
     with pytest.warns(UserWarning, match="not cached.*disk full"):
         cached_world(KEY, tiny)
-    assert list(folder.iterdir()) == []
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 def test_an_unusable_folder_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,5 +103,5 @@ def test_processes_do_not_tread_on_each_other(folder: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         results = set(pool.map(write, range(12), chunksize=1))
     assert results == {tiny().channels.quality.tobytes()}
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.rglob("*.*"))) == 2
     cached_world(KEY, never)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uis_env.outcomes import load_world, save_world
+from uis_env.stored import load_world, save_world
 from uis_env.worlds.live_code_bench import FILES, MODELS, find_data, live_code_bench, split_effort
 
 HEADER = "question_id,dataset,model,method,n_samples,n_correct,score,difficulty,platform,date,source_commit"

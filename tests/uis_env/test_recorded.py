@@ -10,8 +10,8 @@ import pytest
 from uis_env import estimators
 from uis_env.bandit import Phase, Reward, cross_fitted, tabulate
 from uis_env.costs import load_model_cards
-from uis_env.outcomes import save_world
 from uis_env.pools import Pool, read_queries
+from uis_env.stored import save_world
 from uis_env.worlds import load, recorded
 
 DATA = Path(os.environ.get("UIS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "recorded_pools"
@@ -43,7 +43,7 @@ def test_shape_and_arms(world):
 
 
 def test_ships_small_and_says_where_it_comes_from(world):
-    sizes = [recorded.TABLE.with_suffix(suffix).stat().st_size for suffix in (".npz", ".json")]
+    sizes = [file.stat().st_size for file in recorded.TABLE.iterdir()]
     assert sum(sizes) < 5e6
     assert len(world.provenance["raw_sha256"]) == 6
     assert set(world.provenance["licences"]) == set(world.catalog.models)
@@ -204,8 +204,8 @@ def test_rebuilding_gives_what_ships(world, rebuilt):
 def test_the_same_build_writes_the_same_bytes(rebuilt, tmp_path):
     for name in ("a", "b"):
         save_world(rebuilt, tmp_path / name / "Recorded")
-    for suffix in (".npz", ".json"):
-        one, other = ((tmp_path / name / "Recorded").with_suffix(suffix).read_bytes() for name in ("a", "b"))
+    for file in ("world.npz", "world.json"):
+        one, other = ((tmp_path / name / "Recorded" / file).read_bytes() for name in ("a", "b"))
         assert one == other
 
 

@@ -12,7 +12,7 @@ from uis_env.live.build import build
 from uis_env.live.config import load_config
 from uis_env.live.estimate import estimate_arm, estimate_recording
 from uis_env.live.recorder import record
-from uis_env.outcomes import save_world
+from uis_env.stored import save_world
 
 
 def parser() -> argparse.ArgumentParser:

@@ -128,7 +128,7 @@ class Workflow(Streams):
         self._source = world, given
         if isinstance(world, World) and world_options:
             raise ValueError("world_options belong to a world given by name")
-        self.world = world if isinstance(world, World) else load(world, **(world_options or {}))
+        self.world = world if isinstance(world, World) else load(world, (), False, **(world_options or {}))
         self.steps = steps
         self.quorum = steps if quorum is None else quorum
         if steps < 1 or not 1 <= self.quorum <= steps:

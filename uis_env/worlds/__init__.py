@@ -1,18 +1,23 @@
-"""Worlds by name. A world is built or read when it is asked for, never on import."""
+"""Worlds by name, folder or function. A world is built or read when it is asked for, never on import."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from uis_env.imports import call_function, find_function, is_code
 from uis_env.outcomes import World
+from uis_env.stored import META, load_world, world_files
 
 
 class Entry(NamedTuple):
-    """Where a world's loader is, and one line about it."""
+    """Where a world's loader is, and one line about it. The id in Gymnasium names the version of its data."""
 
     module: str
     loader: str
@@ -48,18 +53,66 @@ WORLDS: Mapping[str, Entry] = MappingProxyType(
 )
 
 
-def load(name: str, **options: Any) -> World:
-    """The world of that name (as in `UIS/<name>-v0`); options go to its loader.
+def load(
+    what: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]] = (), code: bool = True, /, **options: Any
+) -> World:
+    """The world of that name, in that folder, or that a function makes: the one way to name a world.
+
+    Looked for in this order: a shipped name, as in `UIS/<name>-v0`; a folder that `save_world` wrote, relative to each
+    of `folders`, then to the working directory; `module:function`, the module in the working directory, then in the
+    last of `folders` to the first, then among what is installed.
+
+    Args:
+        what: the name, the path, or `module:function`.
+        folders: where to look besides the working directory.
+        code: whether a function may be named; False where the text may come from a file of data.
+        **options: keyword arguments of a shipped world or of the function. The function must return the same world for
+            the same options, everywhere.
 
     Raises:
-        ValueError: naming the worlds that exist, or the option that this one does not take.
+        ValueError: naming what exists and where it was looked for; or the option that is not taken; or file and line of
+            an error in the function.
+
+    Example:
+        >>> from uis_env import worlds
+        >>> worlds.load("Recorded")
+        <World 'Recorded', recorded: 378 queries x 16 draws x 54 arms>
+        >>> worlds.load("Synthetic", queries=8, draws=2)
+        <World 'Synthetic', simulated: 8 queries x 2 draws x 40 arms>
     """
-    if name not in WORLDS:
-        raise ValueError(f"unknown world {name!r}, expected one of {', '.join(WORLDS)}")
-    entry = WORLDS[name]
-    loader: Callable[..., World] = getattr(importlib.import_module(entry.module), entry.loader)
-    try:
-        inspect.signature(loader).bind(**options)
-    except TypeError as error:
-        raise ValueError(f"world {name!r}: {error}") from None
-    return loader(**options)
+    name = os.fspath(what)
+    if name in WORLDS:
+        entry = WORLDS[name]
+        loader: Callable[..., World] = getattr(importlib.import_module(entry.module), entry.loader)
+        try:
+            inspect.signature(loader).bind(**options)
+        except TypeError as error:
+            raise ValueError(f"world {name!r}: {error}") from None
+        return loader(**options)
+    if (path := find_stored(name, folders)) is not None:
+        if options:
+            raise ValueError(f"world {name!r} is read from a folder and takes no options, got {', '.join(options)}")
+        return load_world(path)
+    if is_code(name):
+        if not code:
+            raise ValueError(f"world {name!r}: code is named in configs and on the command line only; give the World")
+        world = call_function(name, find_function(name, folders[::-1]), options)
+        if not isinstance(world, World):
+            raise ValueError(f"{name}: returned {type(world).__name__}, expected a World")
+        return world
+    close = difflib.get_close_matches(name, WORLDS, 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    looked = ", ".join(str(place) for place in _places(name, folders))
+    raise ValueError(
+        f"unknown world {name!r}, expected one of {', '.join(WORLDS)}{hint}; or a folder with {META} "
+        f"(none at {looked}); or module:function"
+    )
+
+
+def find_stored(name: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]] = ()) -> Path | None:
+    """The path of a stored world, relative to each of `folders`, then to the working directory; else None."""
+    return next((place for place in _places(name, folders) if world_files(place) is not None), None)
+
+
+def _places(name: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    return list(dict.fromkeys(Path(folder, name) for folder in (*folders, ".")))

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from uis_env.arms import Arm, ArmCatalog, arm_features, one_hot
 from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, load_model_cards, prefill
 from uis_env.estimators import CONFIDENCE, Returned, draw, expect, orders
-from uis_env.outcomes import Channels, World, fill_unrecorded, load_world, mean_ends, save_world
+from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
 from uis_env.pools import Pool, Query, read_pool, read_queries
+from uis_env.stored import load_world, save_world
 from uis_env.worlds.text import embed, text_context
 
 Array = NDArray[Any]
@@ -300,12 +301,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Builds the table and writes it."""
     parser = argparse.ArgumentParser(prog="python -m uis_env.worlds.recorded", description=main.__doc__)
     parser.add_argument("--pools", type=Path, required=True, help="folder of the raw pools")
-    parser.add_argument("--out", type=Path, default=TABLE, help="where the .npz and .json go (default: the package)")
+    parser.add_argument("--out", type=Path, default=TABLE, help="folder of the world (default: the package)")
     options = parser.parse_args(arguments)
     world = build(options.pools)
     save_world(world, options.out)
     queries, draws, arms = world.channels.quality.shape
-    size = sum(options.out.with_suffix(suffix).stat().st_size for suffix in (".npz", ".json"))
+    size = sum(file.stat().st_size for file in options.out.iterdir())
     print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms, {size / 1e6:.2f} MB")
 
 
