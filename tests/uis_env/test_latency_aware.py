@@ -164,7 +164,7 @@ def test_load_by_name(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UIS_CACHE", str(tmp_path))
     made = load("LatencyAware", queries=10, draws=2)
     read = load("LatencyAware", queries=10, draws=2)
-    assert made.name == "LatencyAware" and list(tmp_path.glob("LatencyAware-*.npz"))
+    assert made.name == "LatencyAware" and list(tmp_path.glob("LatencyAware-*/world.npz"))
     np.testing.assert_array_equal(made.channels.quality, read.channels.quality)
 
 
