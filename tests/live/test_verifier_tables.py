@@ -5,11 +5,17 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from uis_env.live import verifiers
+from uis_env.live.queries import load_queries
+from uis_env.live.table import Table
 from uis_env.live.verifiers import make_verifier
+from uis_env.live.verifiers.make import KINDS
 
 NUMERIC = [
     # boxes: nested, doubled, several, cut off
@@ -281,3 +287,23 @@ MODULES = [module.name for module in pkgutil.iter_modules(verifiers.__path__)]
 def test_the_rules_in_the_docstrings_hold(name: str) -> None:
     module = importlib.import_module(f"uis_env.live.verifiers.{name}")
     assert doctest.testmod(module).failed == 0
+
+
+PAGE = Path("docs/graders.md")
+
+
+def test_the_examples_of_the_page_hold(tmp_path: Path) -> None:
+    assert doctest.testfile(str(PAGE.resolve()), module_relative=False).failed == 0
+    text = PAGE.read_text(encoding="utf-8")
+    (config,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    (rows,) = re.findall(r"```json\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "queries.jsonl").write_text(rows, encoding="utf-8")
+    queries = load_queries(Table(tomllib.loads(config)["queries"], "queries"), tmp_path)
+    given = ["7", "3.14", "b) a vehicle", "paris.", "It is AB-12!"]
+    for query, answer in zip(queries, given, strict=True):
+        assert query.verifier.grade(query.verifier.extract(answer), query.answer) == 1, query.query_id
+
+
+def test_the_page_lists_every_kind() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert all(f"| `{kind}`" in text for kind in KINDS)
