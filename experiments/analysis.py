@@ -106,8 +106,9 @@ class HonestyRow(NamedTuple):
     - `oracle_gap`: table oracle minus best fixed arm, interval over queries; `oracle_share`: the share of it that the
       agent closes on these tapes, interval over seeds;
     - `cross_fitted_gap`: the same for the cross-fitted oracle, a lower bound; `cross_fitted_share` is gain / gap;
-    - `ceiling`: what a policy with full information on other queries gains from the context, interval over queries;
-      `no_signal` 1 if that includes zero; `ceiling_share` is gain / ceiling, its interval over seeds given the ceiling;
+    - `ceiling`: what a policy with full information on other queries gains from the context over the best fixed arm,
+      interval over queries; `no_signal` 1 if that includes zero; `ceiling_share` is gain / ceiling, its interval over
+      seeds given the ceiling; `ceiling_out`: the same policy's gain over the fixed arm of its own training queries;
     - `mixture_quality`: the quality that tossing coins between fixed arms buys at this agent's cost;
     - `stuck`: the share of seeds that spend more than half of all rounds on one arm while their regret in the last
       quarter is over 1.1 times that of the best fixed arm on the same rounds.
@@ -141,6 +142,9 @@ class HonestyRow(NamedTuple):
     ceiling: float
     ceiling_lo: float
     ceiling_hi: float
+    ceiling_out: float
+    ceiling_out_lo: float
+    ceiling_out_hi: float
     no_signal: float
     ceiling_share: float
     ceiling_share_lo: float
@@ -327,6 +331,7 @@ def _honesty(cell: Cell) -> dict[str, HonestyRow]:
     known = cell.references
     fixed = cell.agents.get(cell.best_fixed or "")
     gap, ceiling = _value(known["gap"]), _value(known["ceiling"])
+    outside = _value(known["ceiling"] and known["ceiling"]["out_of_sample"])
     cross = _value(known["cross_fitted"] and known["cross_fitted"]["gap"])
     hull = np.array((known["plane"] or {}).get("hull", [[np.nan, np.nan]]))
     rows = {}
@@ -365,6 +370,9 @@ def _honesty(cell: Cell) -> dict[str, HonestyRow]:
             ceiling=ceiling.value,
             ceiling_lo=ceiling.low,
             ceiling_hi=ceiling.high,
+            ceiling_out=outside.value,
+            ceiling_out_lo=outside.low,
+            ceiling_out_hi=outside.high,
             no_signal=float(known["ceiling"]["no_signal"]) if known["ceiling"] else np.nan,
             ceiling_share=float(gain.mean() / given),
             ceiling_share_lo=float(gain_low / given),

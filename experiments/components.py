@@ -160,7 +160,10 @@ def _design(share: Array) -> Design:
 def _fit(squares: Array, design: Design) -> Array:
     """(3, M) contributions, none below zero, that explain (3, M) sums of squares best."""
     noise = design.expectation[:, 2]
-    rows = np.sqrt(np.maximum(design.degrees, 0.0)) * (noise > 0) / np.where(noise > 0, noise, 1.0)
-    system = rows[:, None] * design.expectation
+    varies = (
+        design.degrees > 1e-9
+    )  # with one seed or one query there is, rounding aside, nothing to learn from its sums
+    rows = np.where(varies, np.sqrt(np.maximum(design.degrees, 0.0)) / np.where(noise > 1e-9, noise, np.inf), 0.0)
+    system = rows[:, None] * design.expectation * varies
     scale = np.maximum(squares.max(axis=0), np.finfo(float).tiny)
     return np.asarray(np.stack([optimize.nnls(system, rows * part)[0] for part in (squares / scale).T], axis=1) * scale)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.ceiling import ceiling_policy
-from experiments.statistics import interval, query_replicates
-from uis_env.bandit import PREFERENCE, Bandit, Phase, cross_fitted
+from experiments.ceiling import FAMILY, Tables, policies
+from experiments.components import two_way
+from uis_env.bandit import PREFERENCE, Bandit, Phase, cross_fitted, expected_quality
 from uis_env.outcomes import World
 from uis_env.scenarios import Scenario
 from uis_env.tape import Schedule, Stretch, tapes
@@ -36,7 +36,7 @@ def references(
 ) -> dict[str, Any]:
     """The references of one cell, as plain JSON.
 
-    `fold` (Q,) holds the query folds of the arm chosen on other queries and of the ceiling (`rollout.Tables.fold`);
+    `fold` (Q,) holds the query folds of the arm chosen on other queries (`rollout.Tables.fold`);
     the schedule is that of a seed without a pilot.
 
     Returns:
@@ -51,9 +51,12 @@ def references(
         - `cross_fitted`: {value, low, high, gap: {value, low, high}, arms, queries} or None without halves: arms chosen
           on one half of the samples and valued on the other, both directions averaged; only arms that both halves can
           value compete (`arms` of them), so it is a lower bound;
-        - `ceiling`: {value, low, high, fixed, no_signal}: `value` is the gain of `ceiling_policy` over the fixed arm of
-          the same training folds (`fixed` is what that one pays);
-        - `families`: {names, query, arms}: the query groups, each query's group, each group's best fixed arm;
+        - `ceiling`: {value, low, high, no_signal, out_of_sample: {value, low, high}, family}: what a policy with full
+          information on other queries (`ceiling.policies`, 10 splits averaged) gains over the best fixed arm, the one
+          that learners are compared with; where it takes the fixed arm (of its phase), it takes that of all queries,
+          so that the choice of the arm costs it nothing. `no_signal` says that the interval includes zero.
+          `out_of_sample` is its gain over the best fixed arm of its own training queries; `family` the share of the
+          queries that each member of `ceiling.FAMILY` decided;
         - `arms`: {reward, quality, cost} K numbers each, reward None for arms that are not always on offer;
         - `plane`: {hull, random_line, oracle, oracle_curve} as [cost, quality] points: what coin tosses between fixed
           arms reach, those between the cheapest arm and the one of highest quality (two ends), and the table's
@@ -104,13 +107,12 @@ def references(
     fixed = game.expected[..., arm]
     arms = game.fixed_by_fold(fold)
     elsewhere = game.pick(game.expected, arms[fold])
-    gain = game.value(game.pick(game.expected, ceiling_policy(bandit, game.weight, fold)) - elsewhere)
     values |= {
         "best_fixed": game.value(fixed) | {"arm": arm},
         "fixed_elsewhere": game.value(elsewhere) | {"arms": arms.tolist()},
         "gap": game.value(best - fixed),
         "cross_fitted": _cross_fitted(world, scenario.phases, game, fixed),
-        "ceiling": gain | {"fixed": game.mean(elsewhere), "no_signal": (gain["low"] or 0.0) <= 0},
+        "ceiling": _ceiling(world, scenario.phases, game, fixed),
     }
     return facts | values
 
@@ -234,13 +236,20 @@ class _Population:
         return float((self.weight * values).sum())
 
     def value(self, values: Array) -> Value:
-        """The mean of (P, Q) values over the rounds, with its interval over queries."""
+        """The mean of (P, Q) values over the rounds, with its interval over queries.
+
+        Of several, (N, P, Q), the mean of all and an interval as wide as theirs are on average: what their averaging
+        would gain in width is no knowledge of other queries.
+        """
         share = self.weight.sum(axis=0)
         asked = share > 0
-        by_query = (self.weight * values).sum(axis=0)[asked] / share[asked]
-        low, high = interval(query_replicates(by_query[:, None], share[asked])[:, 0], int(asked.sum()))
-        bounds = {name: float(end) if np.isfinite(end) else None for name, end in (("low", low), ("high", high))}
-        return {"value": self.mean(values), **bounds}
+        total = (self.weight * values).sum(axis=-2)[..., asked].reshape(-1, 1, int(asked.sum()))
+        found = two_way(total, share[None, asked])
+        low, high = found.intervals()
+        half = np.sqrt(np.mean(np.square((high - low) / 2)))
+        mean = float(found.mean.mean())
+        ends = {"low": mean - half, "high": mean + half}
+        return {"value": mean, **{name: float(end) if np.isfinite(end) else None for name, end in ends.items()}}
 
     def best(self, worth: Array) -> Array:
         """(P, Q) the arm on offer with the highest (P, Q, K) worth."""
@@ -269,6 +278,29 @@ class _Population:
             value = np.einsum("pq,pqk->k", self.weight * others, self.expected)
             chosen.append(int(np.argmax(np.where(self.always, value, -np.inf))))
         return np.array(chosen)
+
+
+def _ceiling(world: World, phases: Sequence[Phase], game: _Population, fixed: Array) -> dict[str, Any]:
+    """What full-information policies gain, over the best fixed arm and over their own training queries' one."""
+    found = []
+    for number, (phase, weight) in enumerate(zip(phases, game.weight, strict=True)):
+        reward, expected = phase.reward, game.expected[number]
+        gain = reward.quality * expected_quality(world, phase)
+        loss = gain + reward.offset - expected
+        loss[np.abs(loss) < 1e-6 * np.abs(expected).max()] = 0.0  # the tables are float32
+        mask = game.bandit.mask[number]
+        found.append(policies(Tables(game.bandit.context, gain, loss, mask, game.always, weight)))
+    arm, own, member = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
+    of_phase = np.where(game.always, np.einsum("pq,pqk->pk", game.weight, game.expected), -np.inf).argmax(axis=1)
+    arm = np.where(member == 0, of_phase[:, None], arm)
+    value = game.value(np.stack([game.pick(game.expected, one) for one in arm]) - fixed)
+    trained = [game.pick(game.expected, np.where(m == 0, o, a)) for a, o, m in zip(arm, own, member, strict=True)]
+    outside = [game.pick(game.expected, o) for o in own]
+    return value | {
+        "no_signal": (value["low"] or 0.0) <= 0,
+        "out_of_sample": game.value(np.stack(trained) - np.stack(outside)),
+        "family": {name: game.mean((member == i).mean(axis=0)) for i, name in enumerate(FAMILY)},
+    }
 
 
 def _cross_fitted(world: World, phases: Sequence[Phase], game: _Population, fixed: Array) -> dict[str, Any] | None:

@@ -1,15 +1,14 @@
-"""Statistics of paired comparisons: bootstrap intervals over seeds or queries, sign-flip tests, Holm's correction.
+"""Statistics of paired comparisons: bootstrap intervals over seeds, sign-flip tests, Holm's correction.
 
-Intervals over both are those of `components`.
+Intervals over queries, or over seeds and queries, are those of `components`.
 
-A bootstrap replicate is a vector of multiplicities, how often each seed (or query) was drawn, so that replicates of any
-mean or ratio are matrix products. All agents of a comparison share the multiplicities: replicates of a difference are
+A bootstrap replicate is a vector of multiplicities, how often each seed was drawn, so that replicates of any mean or
+ratio are matrix products. All agents of a comparison share the multiplicities: replicates of a difference are
 differences of replicates. Everything is deterministic: the generators are seeded here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,8 +22,6 @@ RESAMPLES = 2000
 FLIPS = 19_999
 """Random sign flips where 2^S is more than that: the smallest p is 1 / (FLIPS + 1) = 5e-5."""
 LEVEL = 0.95
-SEEDS, QUERIES = 0, 1
-"""Streams of random multiplicities: seeds and queries are resampled independently."""
 _BATCH = 1 << 22
 
 
@@ -42,25 +39,12 @@ class Estimate(NamedTuple):
 
 
 @cache
-def multiplicities(units: int, stream: int, resamples: int = RESAMPLES) -> Array:
-    """(B, units) float64: how often each of `units` seeds or queries stands in each replicate; rows sum to `units`."""
-    counts = np.concatenate(list(_draw(units, stream, resamples)))
+def multiplicities(units: int, resamples: int = RESAMPLES) -> Array:
+    """(B, units) float64: how often each of `units` seeds is in each replicate; rows sum to `units`."""
+    counts = np.random.default_rng((0, units)).multinomial(units, np.full(units, 1 / units), size=resamples)
+    counts = counts.astype(np.float64)
     counts.flags.writeable = False
     return counts
-
-
-def _draw(units: int, stream: int, resamples: int) -> Iterator[Array]:
-    """The rows of `multiplicities`, in batches that fit in memory."""
-    random = np.random.default_rng((stream, units))
-    even = np.full(units, 1 / units)
-    rows = max(1, _BATCH // units)
-    for start in range(0, resamples, rows):
-        yield random.multinomial(units, even, size=min(rows, resamples - start)).astype(np.float64)
-
-
-def _batches(units: int) -> Iterator[Array]:
-    """The multiplicities of queries: kept if they fit in one batch, else drawn anew each time."""
-    return iter([multiplicities(units, QUERIES)]) if units * RESAMPLES <= _BATCH else _draw(units, QUERIES, RESAMPLES)
 
 
 def interval(replicates: ArrayLike, units: int) -> Array:
@@ -73,7 +57,7 @@ def interval(replicates: ArrayLike, units: int) -> Array:
 
     Args:
         replicates: (B, ...).
-        units: n, independent units that were resampled (the smaller count, if seeds and queries were).
+        units: n, independent units that were resampled.
     """
     replicates = np.asarray(replicates, np.float64)
     if units < 2:
@@ -87,7 +71,7 @@ def mean_replicates(values: ArrayLike) -> Array:
     """(B, ...) means of (S, ...) values over resampled seeds."""
     values = np.asarray(values, np.float64)
     flat = values.reshape(len(values), -1)
-    means = multiplicities(len(values), SEEDS) @ flat / len(values)
+    means = multiplicities(len(values)) @ flat / len(values)
     return np.asarray(means.reshape(-1, *values.shape[1:]))
 
 
@@ -124,18 +108,9 @@ def interquartile_mean(values: ArrayLike) -> Array:
 def interquartile_interval(values: ArrayLike) -> Array:
     """(2,) interval of the interquartile mean of (S,) values over seeds."""
     values = np.asarray(values, np.float64)
-    counts = multiplicities(len(values), SEEDS).astype(np.int64)
+    counts = multiplicities(len(values)).astype(np.int64)
     resampled = values[np.repeat(np.tile(np.arange(len(values)), len(counts)), counts.ravel())]
     return interval(interquartile_mean(resampled.reshape(counts.shape).T), len(values))
-
-
-def query_replicates(values: ArrayLike, weights: ArrayLike) -> Array:
-    """(B, J) weighted means of (Q, J) values over resampled queries, with (Q,) weights >= 0."""
-    weights = np.asarray(weights, np.float64)
-    table = np.column_stack([np.asarray(values, np.float64) * weights[:, None], weights])
-    total = np.concatenate([rows @ table for rows in _batches(len(weights))])
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total[:, :-1] / total[:, -1:])
 
 
 def improvement(differences: ArrayLike) -> Array:

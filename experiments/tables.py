@@ -121,6 +121,7 @@ def caption(analysis: Analysis) -> str:
         f"oracle {oracle['value']:.4f} by the table" + (f", {cross['value']:.4f} cross-fitted" if cross else ""),
         f"context is worth {ceiling['value']:+.4f}"
         + (f" [{ceiling['low']:+.4f}, {ceiling['high']:+.4f}]" if ceiling["low"] is not None else "")
+        + f" over it, {ceiling['out_of_sample']['value']:+.4f} over that of other queries"
         + (": no signal" if ceiling["no_signal"] else ""),
     ]
     return "\n".join(lines)

@@ -191,6 +191,11 @@ def tabulate(world: World, phases: Sequence[Phase], context: str | None = None) 
     )
 
 
+def expected_quality(world: World, phase: Phase) -> Array:
+    """(Q, K) float64 expected quality under the conditions of a phase."""
+    return _conditions(world, world.expected, phase, None).quality
+
+
 def cross_fitted(world: World, phase: Phase) -> tuple[Array, Array] | None:
     """(Q, K) float64 expected rewards under a phase from each half of the samples, NaN where a half cannot tell.
 

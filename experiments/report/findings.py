@@ -172,8 +172,9 @@ def _ceiling(analyses: Sequence[Analysis]) -> Finding | None:
     cell = analyses.index(analysis)
     interval = "" if best["low"] is None else f" {span(best['low'], best['high'])}"
     text = (
-        "A policy that was told every outcome of the other queries, and sees the same features, gains "
-        f"{signed(best['value'])}{interval} a round over a fixed arm chosen the same way{where(analysis, analyses)}."
+        "A policy that knows every outcome of the other queries, and sees the same features, gains "
+        f"{signed(best['value'])}{interval} a round over the best fixed arm{where(analysis, analyses)}; over the best "
+        f"fixed arm of those other queries {signed(best['out_of_sample']['value'])}."
     )
     if silent == len(known):
         return Finding("The context shows no signal", text + " That interval over queries includes zero.", cell=cell)

@@ -180,7 +180,11 @@ def _facts(index: int, analysis: Analysis) -> str:
         fact("best fixed arm", f"{best['value']:.3f}", known["catalog"][best["arm"]]["name"])
         interval = "" if ceiling["low"] is None else span(ceiling["low"], ceiling["high"])
         silent = ' <span class="badge loud">no signal</span>' if ceiling["no_signal"] else ""
-        fact("ceiling of the context", signed(ceiling["value"]) + silent, f"{interval} over a fixed arm")
+        fact(
+            "ceiling of the context",
+            signed(ceiling["value"]) + silent,
+            f"{interval} over the best fixed arm; {signed(ceiling['out_of_sample']['value'])} over other queries' best",
+        )
     if cross:
         fact("cross-fitted oracle", f"{cross['value']:.3f}", f"lower bound; {cross['arms']} arms both halves can value")
     told = "optimistic: finite pools reward luck" if cross else "the best arm for each query, by the table"

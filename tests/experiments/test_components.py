@@ -124,6 +124,15 @@ def test_one_way_is_students_t(shape):
     np.testing.assert_allclose(two_way_estimate(values), (values.mean(), *expected), rtol=1e-8)
 
 
+@given(st.integers(0, 10_000), st.integers(12, 400))
+def test_shares_of_rounds_that_are_no_whole_numbers_give_the_same_interval(seed, queries):
+    values = np.random.default_rng(seed).normal(size=(1, 1, queries))
+    expected = two_way(values, np.ones((1, queries))).intervals()
+    for share in (1 / queries, 1 / 378, 0.3):
+        found = two_way(values * share, np.full((1, queries), share)).intervals()
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_a_single_value_has_no_interval_and_no_round_no_mean():
     found = two_way_estimate([[2.5]])
     assert found.value == 2.5

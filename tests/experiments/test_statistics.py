@@ -10,20 +10,11 @@ from experiments import statistics
 
 
 def test_multiplicities_resample_units_evenly():
-    counts = statistics.multiplicities(7, statistics.SEEDS)
+    counts = statistics.multiplicities(7)
     assert counts.shape == (statistics.RESAMPLES, 7)
     assert (counts.sum(axis=1) == 7).all()
     np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.08)
-    np.testing.assert_array_equal(counts, statistics.multiplicities(7, statistics.SEEDS))
-    assert not np.array_equal(counts, statistics.multiplicities(7, statistics.QUERIES))
-
-
-def test_batches_of_multiplicities_do_not_depend_on_how_many_fit(monkeypatch):
-    whole = statistics.multiplicities(5, statistics.QUERIES)
-    monkeypatch.setattr(statistics, "_BATCH", 35)
-    batches = list(statistics._batches(5))
-    assert len(batches) > 1
-    np.testing.assert_array_equal(whole, np.concatenate(batches))
+    np.testing.assert_array_equal(counts, statistics.multiplicities(7))
 
 
 def test_interval_of_a_normal_mean_is_as_wide_as_students_t():
@@ -57,7 +48,7 @@ def test_interquartile_intervals_cover_and_ignore_an_outlier():
 
 def test_interquartile_interval_matches_resampling_by_hand():
     values = np.random.default_rng(3).normal(size=9)
-    counts = statistics.multiplicities(9, statistics.SEEDS).astype(int)
+    counts = statistics.multiplicities(9).astype(int)
     replicates = [np.sort(np.repeat(values, row))[2:-2].mean() for row in counts]
     np.testing.assert_allclose(
         statistics.interquartile_interval(values), statistics.interval(np.array(replicates), 9), rtol=1e-12
@@ -73,18 +64,10 @@ def test_ratio_of_means_has_the_interval_of_paired_replicates():
     random = np.random.default_rng(0)
     mine, other = random.gamma(4, size=40), random.gamma(9, size=40)
     found = statistics.ratio(mine, other)
-    counts = statistics.multiplicities(40, statistics.SEEDS)
+    counts = statistics.multiplicities(40)
     low, high = statistics.interval((counts @ mine) / (counts @ other), 40)
     assert found == pytest.approx((mine.mean() / other.mean(), low, high))
     assert found.low < found.value < found.high
-
-
-def test_query_replicates_are_weighted_means():
-    random = np.random.default_rng(0)
-    values, weights = random.normal(size=(8, 2)), random.random(8)
-    counts = statistics.multiplicities(8, statistics.QUERIES)
-    expected = (counts * weights) @ values / (counts @ weights)[:, None]
-    np.testing.assert_allclose(statistics.query_replicates(values, weights), expected, rtol=1e-12)
 
 
 def test_improvement_counts_ties_half():
