@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from experiments.config import ConfigError
     from experiments.interrupts import remembered
     from experiments.store import RunError
+    from uis_env.lock import BusyError
     from uis_env.outcomes import WriteError
 
     try:
@@ -163,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ConfigError, RunError, WriteError) as error:  # after a full disk, say, what is whole is kept
+    except (ConfigError, RunError, WriteError, BusyError) as error:  # after a full disk, say, what is whole is kept
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # while something starts; what plays has its own word about what is kept

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from agents.rollout import Tables, make_tables
 from experiments.config import Config, ConfigError, PreferenceConfig, ScenarioConfig, WorldConfig
-from experiments.references import askable, round_weights
 from experiments.results import CellKey
 from uis_env import worlds
 from uis_env.bandit import Bandit, Reward, tabulate
@@ -145,7 +144,7 @@ def make_game(config: Config, world: WorldConfig, scenario: ScenarioConfig, pref
     if config.pilot >= fewest:
         raise ConfigError(f"pilot: {config.pilot} queries of {fewest} would leave none to play in {key.label}")
     queries = len(loaded.query_ids)
-    tables = make_tables(bandit, weight=round_weights(schedule, queries), asked=askable(schedule, queries))
+    tables = make_tables(bandit, weight=schedule.weights(queries), asked=schedule.asked(queries))
     return Game(key, loaded, made, reward, bandit, tables, schedule, config.pilot)
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from experiments.results import AgentRuns, SweepRuns
     from experiments.store import Store, Unit
 
-Job = tuple[bytes, tuple[str, ...], float]
-"""What a worker makes its player of: the config as JSON, MODULE:FACTORY of further agents, GPUs per task."""
+Job = tuple[bytes, tuple[str, ...], float, int | None]
+"""What a worker makes its player of: the config as JSON, MODULE:FACTORY of further agents, GPUs per task, block."""
 Reply = tuple[Sequence["AgentRuns | SweepRuns"], dict[str, dict[str, float]]]
 
 
@@ -44,7 +44,7 @@ class Cluster:
         ConfigError: if Ray is not installed, or the GPUs are neither whole nor a fraction of one.
     """
 
-    first = True
+    first = alone = True
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Cluster:
         """Those of a worker."""
         from experiments.cells import world_digests
 
-        task = self._remote(_facts).remote(self._job(player.config))
+        task = self._remote(_facts).remote(self._job(player))
         facts: dict[str, Any] = self._get(task, "the first task")
         for name, digest in world_digests(player.config).items():
             if facts["worlds"][name] != digest:
@@ -101,7 +101,7 @@ class Cluster:
         """
         from experiments.runner import groups
 
-        job = self._job(player.config)
+        job = self._job(player)
         facts = self._ray.put(self.facts(player))
         play = self._remote(_play)
         tasks = {play.remote(job, group, facts): group for group in groups(units, max(1, int(self._gpus)))}
@@ -123,8 +123,8 @@ class Cluster:
                 self._ray.cancel(task, force=True)  # leaving a cluster waits for what still runs there
             raise
 
-    def _job(self, config: Config) -> Job:
-        return msgspec.json.encode(config), self._agents, self._gpus
+    def _job(self, player: Player) -> Job:
+        return msgspec.json.encode(player.config), self._agents, self._gpus, player.block
 
     def _remote(self, function: Any) -> Any:
         return self._ray.remote(function).options(
@@ -150,7 +150,7 @@ class Cluster:
 @functools.lru_cache(maxsize=1)
 def _player(job: Job) -> tuple[Player, dict[str, Any]]:
     """The player of a worker process, which keeps worlds and programs from task to task, and its facts."""
-    config, agents, gpus = job
+    config, agents, gpus, block = job
     if gpus == 0:
         os.environ["JAX_PLATFORMS"] = "cpu"
     elif gpus < 1:
@@ -162,7 +162,7 @@ def _player(job: Job) -> tuple[Player, dict[str, Any]]:
     from experiments.entrants import own_agent
     from experiments.player import Player
 
-    player = Player(msgspec.json.decode(config, type=Config), dict(own_agent(text) for text in agents))
+    player = Player(msgspec.json.decode(config, type=Config), dict(own_agent(text) for text in agents), block)
     return player, player.facts()
 
 

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     timings = store.read_json(root / "timings.json")
     console.print(
         f"{timings['total_run_seconds']:.1f} s in all, with {timings['total_compile_seconds']:.1f} s of compiling "
-        f"on {runner.executor.label} ({timings['units_reused']} of {len(runner.units())} units reused)\n"
+        f"on {runner.executor.label} ({runner.reused} of {len(runner.units())} units reused)\n"
         f"report: [bold]{root / 'report.html'}[/]",
         highlight=False,
     )
@@ -84,8 +84,10 @@ def play(runner: Runner, console: Console) -> list[Any]:
         task = bar.add_task("", total=None, speed="compiling")
         played, broken = 0, set[Path]()
 
-        def begin(total: int, damaged: list[Path]) -> None:
+        def begin(total: int, damaged: list[Path], notes: list[str]) -> None:
             broken.update(damaged)
+            for note in notes:
+                console.print(f"[yellow]{note}[/]", highlight=False)
             for path in damaged:
                 console.print(f"[yellow]damaged, computed again:[/] {path}", highlight=False)
             bar.update(task, total=max(total, 1), completed=0)
@@ -114,7 +116,7 @@ def play(runner: Runner, console: Console) -> list[Any]:
 def report(root: Path) -> int:
     """`report DIR`: tables and report once more, from what is stored (of a sweep: the units and the world's tables)."""
     console = Console()
-    config = parse_config(store.read_json(root / "manifest.json")["config"], f"{root / 'manifest.json'}: config")
+    config = parse_config(store.read_manifest(root)["config"], f"{root / 'manifest.json'}: config")
     if config.sweeps:
         from experiments import backend
         from experiments.runner import Runner
@@ -168,7 +170,7 @@ def write_tables(root: Path, cells: list[Cell], console: Console) -> None:
     from experiments.analysis import analyse
     from experiments.report import write_report
 
-    manifest = store.read_json(root / "manifest.json")
+    manifest = store.read_manifest(root)
     analyses = analyse(cells)
     tables.write_tables(root, analyses)
     write_report(analyses, manifest, root / "report.html")

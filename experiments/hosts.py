@@ -66,6 +66,7 @@ class Hosts:
         self._patience = patience
         self._index, self._count = index, count
         self.first = index == 0
+        self.alone = False
         self.label = f"{threads.label} of process {index} of {count}"
 
     def facts(self, player: Player) -> dict[str, Any]:

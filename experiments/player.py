@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
+import inspect
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ import msgspec
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from agents import rollout
+from agents import AGENTS, rollout
 from agents.agent import Agent
 from agents.registry import Factory
 from agents.rollout import METRICS, Bins, Carry, Plan, Rounds
 from agents.spec import Spec, make_spec
 from agents.sweep import SweepPlan, Swept, sweep
 from agents.wrappers import family
-from experiments import backend
+from experiments import backend, provenance
 from experiments.cells import Game, all_games, load_world, world_digests
 from experiments.config import AgentConfig, Config, ConfigError
 from experiments.entrants import check_references, entrant, make_agent, numbers
@@ -92,11 +91,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells: `start(rounds, damaged)`, all rounds to play and the files found damaged, which are recomputed;
-    then `advance(rounds, label)` as they are played.
+    """What a run says: `start(rounds, damaged, notes)`, all rounds to play, the files found damaged, which are played
+    again, and a line for each agent whose units are played again since what made them differs; then
+    `advance(rounds, label)` as they are played.
     """
 
-    start: Callable[[int, list[Path]], None] = lambda total, damaged: None
+    start: Callable[[int, list[Path], list[str]], None] = lambda total, damaged, notes: None
     advance: Callable[[int, str], None] = lambda rounds, label: None
 
 
@@ -106,12 +106,13 @@ class Player:
     Args:
         config: what to play.
         extra: factories of agents that are not in the registry.
+        block: seeds per unit; None takes the config's, or all seeds if they are fewer.
 
     Raises:
         ConfigError: if an agent, world or scenario cannot be made.
     """
 
-    def __init__(self, config: Config, extra: Mapping[str, Factory] | None = None) -> None:
+    def __init__(self, config: Config, extra: Mapping[str, Factory] | None = None, block: int | None = None) -> None:
         self.config = config
         self.devices = jax.local_devices()
         self._compiler_options = backend.compiler_options()
@@ -121,10 +122,12 @@ class Player:
         self._game = dict(self.games)
         self._extra = extra or {}
         self._agents: dict[tuple[Any, ...], Agent] = {}
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._driver = provenance.driver()
         self._families: dict[tuple[Any, ...], Callable[[Mapping[str, float]], Agent]] = {}
         self._compiled: dict[tuple[Any, ...], Future[Any]] = {}
         self._lock = threading.Lock()
-        self.block = min(config.block, config.seeds)
+        self.block = block or min(config.block, config.seeds)
         self.blocks = -(-config.seeds // self.block)
         self.seeds = np.arange(config.first_seed, config.first_seed + config.seeds)
         check_references(config.agents)
@@ -150,19 +153,80 @@ class Player:
         return sum(self._horizon(unit.cell.world) for unit in units) * self.block * (len(self.config.swept) or 1)
 
     def facts(self) -> dict[str, Any]:
-        """What the bits of a result depend on besides the config: worlds, versions, device, seeds per call."""
+        """What the bits of a result depend on besides config and sources: worlds, versions, device, compiler."""
+        return {"worlds": world_digests(self.config), **provenance.environment()}
+
+    def key(self, unit: Unit) -> dict[str, Any]:
+        """What decides the numbers of a unit, but for the environment: cell, agent, block and sources."""
+        seeds = [seed for seed in self._seeds_of(unit) if seed in self.seeds]
         return {
-            "worlds": world_digests(self.config),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium")},
-                "uis-env": version("uis-env"),
-            },
-            "device": str(self.devices[0].device_kind),
-            "backend": jax.default_backend(),
-            "x64": bool(jax.config.values["jax_enable_x64"]),
-            "seeds_per_call": {part.name: self._seeds_per_call(part.name) for part in self.config.agents},
+            "cell": self._cell(unit.cell),
+            "agent": self._entry(unit.agent),
+            "block": {"size": self.block, "first_seed": seeds[0], "seeds": len(seeds)},
+            "driver": self._driver,
         }
+
+    def described(self) -> dict[str, Any]:
+        """Name -> what each agent is, for the manifest: kind, role, summary, resolved options, digest of its sources.
+
+        Raises:
+            ConfigError: naming the entry of a user's agent whose source holds something that looks like a key.
+        """
+        found = {}
+        for i, part in enumerate(self.config.agents):
+            entrant, factory = self.entrants[part.name], self._factory(part)
+            found[part.name] = self._entry(part.name) | {
+                "role": entrant.role,
+                "own": entrant.own,
+                "summary": (inspect.getdoc(factory) or "").partition("\n")[0],
+            }
+            if entrant.own:
+                try:
+                    found[part.name]["text"] = provenance.source_text(factory, f"agents[{i}] ({part.name!r})")
+                except ValueError as error:
+                    raise ConfigError(str(error)) from None
+        return found
+
+    def _cell(self, key: CellKey) -> dict[str, Any]:
+        """What decides the game of a cell: settings, not labels."""
+        config = self.config
+        world = next(part for part in config.worlds if part.name == key.world)
+        found: dict[str, Any] = {
+            "world": {"digest": world_digests(config)[world.name], "context": world.context, "arms": world.arms},
+            **{name: getattr(config, name) for name in ("rounds", "holdout", "order", "pilot", "bins")},
+        }
+        if config.sweeps:
+            return found | {"sweeps": msgspec.to_builtins(config.sweeps)}
+        scenario = next(part for part in config.scenarios if part.name == key.scenario)
+        preference = msgspec.to_builtins(next(part for part in config.preferences if part.name == key.preference))
+        del preference["name"]
+        return found | {
+            "scenario": {"kind": scenario.what, "options": dict(scenario.options)},
+            "preference": preference | {"ends": preference["ends"] and list(preference["ends"])},
+        }
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """What decides an agent: every option with its resolved default, and the sources. Its name seeds its keys."""
+        if name not in self._entries:
+            part = self._part(name)
+            factory = self._factory(part)
+            defaults = {
+                parameter.name: parameter.default
+                for parameter in inspect.signature(factory).parameters.values()
+                if parameter.default is not inspect.Parameter.empty
+            }
+            options = {key: _plain(value) for key, value in (defaults | dict(part.options)).items()}
+            self._entries[name] = {
+                **{key: value for key, value in msgspec.to_builtins(part).items() if key != "seeds_per_call"},
+                "kind": part.what,
+                "options": dict(sorted(options.items())),
+                "seeds_per_call": self._seeds_per_call(name),
+                "source": provenance.agent_source(factory),
+            }
+        return self._entries[name]
+
+    def _factory(self, part: AgentConfig) -> Factory:
+        return self._extra[part.what] if part.what in self._extra else AGENTS[part.what].factory
 
     def play(self, units: list[Unit], progress: Progress) -> Sequence[AgentRuns | SweepRuns]:
         """Plays units that differ in their block only, one block per device.
@@ -360,6 +424,13 @@ def _kind(part: AgentConfig, extra: Mapping[str, Factory]) -> str:
     """All of a config entry but its name and its numbers."""
     fixed = {key: value for key, value in part.options.items() if key not in numbers(part, extra)}
     return repr(msgspec.structs.replace(part, name="", kind=part.what, options=dict(sorted(fixed.items()))))
+
+
+def _plain(value: Any) -> Any:
+    """An option as plain JSON: what is none is told by its text."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def _none(key: Any) -> Any:

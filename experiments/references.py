@@ -1,7 +1,7 @@
 """What a cell could have paid: oracles, fixed arms, the ceiling of its context; from the tables, not from runs.
 
 All values are means per round over the population of rounds that tapes are drawn from: each (phase, query) counts by
-its share of the rounds (`round_weights`), so with several phases they are means over phases, weighted by rounds.
+its share of the rounds (`Schedule.weights`), so with several phases they are means over phases, weighted by rounds.
 Intervals are over queries. A fixed arm is one arm for the whole episode, among those on offer in every round.
 """
 
@@ -20,7 +20,7 @@ from experiments.components import two_way
 from uis_env.bandit import PREFERENCE, Bandit, Phase, cross_fitted, expected_quality
 from uis_env.outcomes import World
 from uis_env.scenarios import Scenario
-from uis_env.tape import Schedule, Stretch, tapes
+from uis_env.tape import Schedule, tapes
 
 Array = NDArray[Any]
 COST_UNITS = {"dollars": "US dollar", "eflops": "tera-eFLOP"}
@@ -66,7 +66,7 @@ def references(
         channel, and the ends of intervals with a single query.
     """
     queries = bandit.context.shape[0]
-    game = _Population(bandit, round_weights(schedule, queries), askable(schedule, queries))
+    game = _Population(bandit, schedule.weights(queries), schedule.asked(queries))
     channel = scenario.phases[0].reward.cost_channel
     priced = getattr(world.channels, channel) is not None
     facts = {
@@ -115,30 +115,6 @@ def references(
         "ceiling": _ceiling(world, scenario.phases, game, fixed),
     }
     return facts | values
-
-
-def round_weights(schedule: Schedule, queries: int) -> Array:
-    """(P, Q) float64: the expected share of the rounds before the hold-out with each phase and query; sums to 1."""
-    weight = np.zeros((schedule.phases, queries))
-    stops = [stretch.start for stretch in schedule.learning[1:]] + [schedule.rounds]
-    for stretch, stop in zip(schedule.learning, stops, strict=True):
-        phases = _phases(schedule, stretch)
-        share = (stop - stretch.start) / schedule.rounds / len(phases) / len(stretch.queries)
-        for phase in phases:
-            weight[phase, stretch.queries] += share
-    return weight
-
-
-def askable(schedule: Schedule, queries: int) -> NDArray[np.bool_]:
-    """(P, Q): the phases and queries that some round can ask, those of the hold-out included."""
-    some = np.zeros((schedule.phases, queries), np.bool_)
-    for stretch in schedule.stretches:
-        some[np.ix_(np.array(_phases(schedule, stretch)), stretch.queries)] = True
-    return some
-
-
-def _phases(schedule: Schedule, stretch: Stretch) -> Sequence[int]:
-    return range(schedule.phases) if stretch.phase is None else [stretch.phase]
 
 
 def fixed_in_holdout(bandit: Bandit, schedule: Schedule, seeds: Array, arm: int) -> Array:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from agents.registry import Factory
-from experiments import interrupts
-from experiments.cells import world_digests
+from experiments import interrupts, provenance
 from experiments.config import Config
 from experiments.player import InterruptedRunError, Player, Progress
 from experiments.results import Cell
-from experiments.store import Store, StoreError, Unit, gather, read_json, write_json
+from experiments.store import FORMAT, Store, StoreError, Unit, gather, read_manifest, write_json
 from experiments.sweeps.measures import Sweep
+from uis_env.lock import DirectoryLock
 
 __all__ = ["Executor", "InterruptedRunError", "Progress", "Runner", "Threads", "groups"]
 
@@ -30,10 +34,12 @@ class Executor(Protocol):
     Attributes:
         label: in words, for people.
         first: whether this process is the one that collects.
+        alone: whether no other process writes to the run directory.
     """
 
     label: str
     first: bool
+    alone: bool
 
     def facts(self, player: Player) -> dict[str, Any]:
         """`Player.facts` of the place where units are played."""
@@ -49,7 +55,7 @@ class Threads:
         workers: how many threads; None takes one per core.
     """
 
-    first = True
+    first = alone = True
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or os.cpu_count() or 1
@@ -105,47 +111,61 @@ class Runner:
         executor: Executor | None = None,
     ) -> None:
         self.config = config
-        self.store = Store(root, config.digest)
         self.executor = executor or Threads(workers)
-        self.player = Player(config, extra)
+        self.player = Player(config, extra, _block_of(root, config))
         self.games = self.player.games
+        self.store = Store(root, self.key, git_commit())
+        self.lock = DirectoryLock(root)
+        self.reused = 0
 
     def units(self) -> list[Unit]:
         """All work units, cell by cell."""
         return self.player.units()
 
-    def manifest(self) -> dict[str, Any]:
-        """What the results depend on; written first, so that a resumed run can tell whether it is the same."""
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """Versions, device and settings of the place where units are played."""
+        return self.executor.facts(self.player)
+
+    def key(self, unit: Unit) -> dict[str, Any]:
+        """What decides the numbers of a unit, plain JSON: two units of equal keys hold the same bytes."""
+        environment = {name: value for name, value in self.facts.items() if name != "worlds"}  # the cell has its own
+        plain = self.player.key(unit) | {"environment": environment}
+        return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
+
+    def manifest(self, commits: Mapping[str, int]) -> dict[str, Any]:
+        """What the results depend on; `commits` says how many units each checkout played."""
         return {
+            "format": FORMAT,
             "config": self.config.to_json(),
             "config_hash": self.config.digest,
-            "git_commit": _git_commit(),
+            "commits": dict(commits),
             "seed_block": self.player.block,
-            **self.executor.facts(self.player),
+            "driver": provenance.driver(),
+            "agents": self.player.described(),
+            **self.facts,
         }
 
     def open(self) -> None:
-        """Claims the run directory.
+        """Looks whether the run directory can take this config.
 
         Raises:
-            StoreError: naming the keys that differ, if it holds the results of another config.
+            StoreError: if another version wrote it, or it holds results of a config whose cells differ (the keys are
+                named); another agent, more seeds, one more world, scenario or preference are welcome.
         """
-        path = self.store.root / "manifest.json"
-        if path.exists() and self.store.holds_results():  # a config that could not be played holds no folder
-            old = read_json(path)
-            if old.get("config_hash") != self.store.digest:
-                keys = ", ".join(differences(old.get("config", {}), self.config.to_json())) or "config_hash"
-                raise StoreError(
-                    f"{self.store.root} holds results of another config; these keys differ: {keys}. "
-                    "Choose another --out, or remove the folder."
-                )
-            now = world_digests(self.config)
-            if lost := [name for name, digest in old.get("worlds", now).items() if digest != now[name]]:
-                raise StoreError(
-                    f"{self.store.root} holds results of other data of world {', '.join(lost)}. "
-                    "Choose another --out, or remove the folder."
-                )
-        write_json(path, self.manifest())
+        if not (self.store.root / "manifest.json").exists():
+            return
+        if not self.store.holds_results():  # a config that could not be played holds no folder
+            return
+        old = read_manifest(self.store.root)
+        keys = _clashes(old["config"], self.config.to_json())
+        if old["seed_block"] != self.player.block:
+            keys.append("block")
+        if keys:
+            raise StoreError(
+                f"{self.store.root} holds results of another config; these keys differ: {', '.join(keys)}. "
+                "Choose another --out, or remove the folder."
+            )
 
     def run(self, progress: Progress) -> list[Any]:
         """Plays what is missing and returns all cells (none, if another process is the one that collects).
@@ -153,22 +173,50 @@ class Runner:
         Raises:
             InterruptedRunError: if it was stopped before all units were whole.
             RunError: if units cannot be played where they should be.
+            BusyError: if another process plays in the run directory.
         """
         begin = time.perf_counter()
-        self.open()
-        units = self.units()
-        missing = [unit for unit in units if not self.store.done(unit)]
-        damaged = [path for unit in missing if (path := self.store.root / unit.path).exists()]
-        progress.start(self.player.rounds(missing), damaged)
-        self.executor.play(self.player, missing, self.store, progress)
-        if not self.executor.first:
-            return []
-        cells = self.collect()
-        total = time.perf_counter() - begin
-        path = self.store.root / "timings.json"
-        if missing or not path.exists():  # a run may have been killed between its last unit and this file
-            write_json(path, self.player.clock.to_json(total, len(units) - len(missing)))
+        with self.lock if self.executor.alone else nullcontext():
+            self.open()
+            if self.executor.alone:
+                self.store.tidy()
+            units = self.units()
+            missing, notes, damaged, commits = self._look(units)
+            self.reused = len(units) - len(missing)
+            if self.executor.first:
+                planned = commits + Counter({self.store.commit or "unknown": len(missing)})
+                write_json(self.store.root / "manifest.json", self.manifest(planned))
+            progress.start(self.player.rounds(missing), damaged, notes)
+            self.executor.play(self.player, missing, self.store, progress)
+            if not self.executor.first:
+                return []
+            cells = self.collect()
+            total = time.perf_counter() - begin
+            write_json(self.store.root / "timings.json", self.player.clock.to_json(total, self.reused))
         return cells
+
+    def _look(self, units: list[Unit]) -> tuple[list[Unit], list[str], list[Path], Counter[str]]:
+        """The units to play, why those of other code are played again, damaged files, and commits of what is kept."""
+        missing: list[Unit] = []
+        damaged: list[Path] = []
+        changed: dict[tuple[str, str], int] = {}
+        commits: Counter[str] = Counter()
+        for unit in units:
+            stored = self.store.read(unit)
+            if stored is None:
+                missing.append(unit)
+                damaged += [path for path in (self.store.root / unit.path,) if path.exists()]
+            elif keys := differences(stored.key, self.key(unit)):
+                missing.append(unit)
+                reason = unit.agent, ", ".join(keys)
+                changed[reason] = changed.get(reason, 0) + 1
+            else:
+                commits[stored.commit or "unknown"] += 1
+        notes = [
+            f"{count} units of {agent} are played again: {keys} differ{'' if ',' in keys else 's'} from what made them"
+            for (agent, keys), count in changed.items()
+        ]
+        return missing, notes, damaged, commits
 
     def collect(self) -> list[Any]:
         """All cells from the unit files (of a sweep: `Sweep`), with their references."""
@@ -214,6 +262,28 @@ def groups(units: list[Unit], size: int) -> list[list[Unit]]:
     return [group[i : i + size] for group in together.values() for i in range(0, len(group), size)]
 
 
+def _block_of(root: Path, config: Config) -> int:
+    """Seeds per unit: what a run in this directory began with, where it had fewer seeds than a whole block."""
+    block = min(config.block, config.seeds)
+    with suppress(StoreError):
+        old = read_manifest(root)
+        if old["config"].get("block") == config.block and old["seed_block"] < block:
+            return int(old["seed_block"])
+    return block
+
+
+def _clashes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys of two configs whose units cannot lie in one directory; entries of equal name must be equal."""
+    free = {"name", "description", "seeds", "agents", "worlds", "scenarios", "preferences"}
+    keys = [key for name in sorted({*old, *new} - free) for key in differences(old.get(name), new.get(name), name)]
+    for part in ("worlds", "scenarios", "preferences"):
+        before = {entry["name"]: entry for entry in old.get(part, [])}
+        for entry in new[part]:
+            if entry["name"] in before:
+                keys += differences(before[entry["name"]], entry, f"{part}.{entry['name']}")
+    return keys
+
+
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """The keys at which two plain JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -224,7 +294,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [path]
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The checkout's commit, `-dirty` behind it if tracked files differ; None outside a checkout."""
     root = Path(__file__).parent
     try:

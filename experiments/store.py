@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,44 +38,85 @@ class StoreError(RunError):
     """The run directory cannot be used; the message says why and what to do."""
 
 
+FORMAT = 2
+"""Version of the files of a run directory."""
+
+
+class Stored(NamedTuple):
+    """A unit's file, read.
+
+    Attributes:
+        runs: what was played.
+        key: what decided its numbers (`Player.key`), plain JSON.
+        commit: the checkout that played it; None outside a checkout.
+    """
+
+    runs: AgentRuns | SweepRuns
+    key: Mapping[str, Any]
+    commit: str | None
+
+
 @dataclass(frozen=True)
 class Store:
     """The files of one run.
 
     Attributes:
         root: the run directory.
-        digest: hash of the config that the files belong to.
+        key: what decides the numbers of a unit, plain JSON; it is stored in the unit's file.
+        commit: the checkout that plays now; stored with each unit, and no part of its key.
     """
 
     root: Path
-    digest: str
+    key: Callable[[Unit], Mapping[str, Any]]
+    commit: str | None = None
 
     def save(self, unit: Unit, runs: AgentRuns | SweepRuns) -> None:
-        """Writes a unit's file atomically."""
+        """Writes a unit's file atomically: who it is, what decided its numbers, and the numbers, under one seal."""
         flat = _swept(runs) if isinstance(runs, SweepRuns) else _flatten(runs, "")
-        arrays = {"digest": np.array(self.digest)} | flat
+        about = {"unit": [*unit.cell, unit.agent, unit.block], "key": self.key(unit), "commit": self.commit}
+        arrays = {"about": np.array(json.dumps(about, sort_keys=True))} | flat
         atomic_write(self.root / unit.path, _npz(arrays))
 
-    def load(self, unit: Unit) -> AgentRuns | SweepRuns | None:
-        """A unit's runs; None if its file is absent, damaged or of another config (the caller recomputes it)."""
+    def read(self, unit: Unit) -> Stored | None:
+        """A unit's file, whatever decided its numbers; None if it is absent or damaged.
+
+        Raises:
+            StoreError: naming the file, if it is that of another unit.
+        """
         path = self.root / unit.path
         try:
             arrays = _read_npz(path)
-        except (FileNotFoundError, StoreError):
+            about = json.loads(str(arrays.pop("about")))
+        except (OSError, StoreError, KeyError):
             return None
-        if str(arrays.pop("digest", "")) != self.digest:
-            return None
-        if "action" in arrays:
-            return SweepRuns(arrays["action"], arrays.get("believed"))
-        return _unflatten(arrays, "")
+        *cell, agent, block = about["unit"]
+        if Unit(CellKey(*cell), agent, block) != unit:
+            raise StoreError(
+                f"{path} holds {agent}, block {block}, of {CellKey(*cell).label}: a file in another unit's place. "
+                "Remove it and run the config again"
+            )
+        runs = SweepRuns(arrays["action"], arrays.get("believed")) if "action" in arrays else _unflatten(arrays, "")
+        return Stored(runs, about["key"], about["commit"])
 
     def holds_results(self) -> bool:
         """Whether there is a unit's file, of any config."""
         return next(self.root.glob("units/**/*.npz"), None) is not None
 
     def done(self, unit: Unit) -> bool:
-        """Whether a whole, undamaged file of this config is there."""
-        return self.load(unit) is not None
+        """Whether a whole, undamaged file is there, of what would be played now."""
+        stored = self.read(unit)
+        return stored is not None and stored.key == self.key(unit)
+
+    def tidy(self) -> None:
+        """Removes what writers that were killed left behind: files that were never renamed into place."""
+        for folder in (self.root, *self.root.glob("units/**/")):
+            for path in folder.glob(".*"):
+                if path.is_file() and TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+
+TEMPORARY = re.compile(r"\..+\.(npz|json|csv|html)\.[a-z0-9_]{8}")
+"""Names of files that `atomic_write` has not yet put in their place."""
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -88,8 +130,26 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{path} does not exist: not a finished run directory") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is damaged: {error}") from None
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of a run directory of this version.
+
+    Raises:
+        StoreError: naming the file, if it is absent, damaged, or of another version.
+    """
+    path = root / "manifest.json"
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(
+            f"{path}: not of format {FORMAT}, so another version of this program wrote {root}; it stays as it is. "
+            "Choose another --out"
+        )
+    return manifest
 
 
 def write_runs(root: Path, cells: list[Cell]) -> None:
@@ -154,10 +214,10 @@ def gather(store: Store, key: CellKey, agents: list[str], blocks: int) -> dict[s
         parts: list[Any] = []
         for block in range(blocks):
             unit = Unit(key, agent, block)
-            runs = store.load(unit)
-            if runs is None:
+            stored = store.read(unit)
+            if stored is None:
                 raise StoreError(f"{store.root / unit.path} is missing or damaged; run the config again")
-            parts.append(runs)
+            parts.append(stored.runs)
         result[agent] = concatenate(parts)
     return result
 
@@ -204,6 +264,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
 
     Raises:
         StoreError: naming the file, if its seal does not fit.
+        OSError: if it cannot be read.
     """
     sealed = path.read_bytes()
     data, seal = sealed[:-32], sealed[-32:]

@@ -93,6 +93,28 @@ class Schedule:
         """The stretches before the hold-out."""
         return self.stretches[:-1] if self.holdout else self.stretches
 
+    def weights(self, queries: int) -> Array:
+        """(P, Q) float64: the expected share of the rounds before the hold-out with each phase and query; sums to 1."""
+        weight = np.zeros((self.phases, queries))
+        stops = [stretch.start for stretch in self.learning[1:]] + [self.rounds]
+        for stretch, stop in zip(self.learning, stops, strict=True):
+            phases = self._phases(stretch)
+            share = (stop - stretch.start) / self.rounds / len(phases) / len(stretch.queries)
+            for phase in phases:
+                weight[phase, stretch.queries] += share
+        return weight
+
+    def asked(self, queries: int) -> NDArray[np.bool_]:
+        """(P, Q): the phases and queries that some round can ask, those of the hold-out included."""
+        some = np.zeros((self.phases, queries), np.bool_)
+        for stretch in self.stretches:
+            for phase in self._phases(stretch):
+                some[phase, stretch.queries] = True
+        return some
+
+    def _phases(self, stretch: Stretch) -> Sequence[int]:
+        return range(self.phases) if stretch.phase is None else [stretch.phase]
+
     def without(self, queries: Array) -> Schedule:
         """The same schedule with some queries (a pilot's, say) never asked."""
         stretches = tuple(Stretch(s.start, s.phase, s.queries[~np.isin(s.queries, queries)]) for s in self.stretches)

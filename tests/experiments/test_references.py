@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.references import describe, references, round_weights, upper_hull
+from experiments.references import describe, references, upper_hull
 from uis_env.bandit import Phase, Reward, tabulate
 from uis_env.scenarios import Scenario, Segment, make_scenario
 from uis_env.tape import tape
@@ -52,7 +52,7 @@ def test_stationary_references_match_brute_force(tiny_world):
 def test_weights_are_the_frequencies_of_tapes(tiny_world, name):
     scenario = make_scenario(name, tiny_world, Reward(cost=1.0))
     schedule = scenario.schedule(tiny_world, 96)
-    weight = round_weights(schedule, 24)
+    weight = schedule.weights(24)
     counts = np.zeros_like(weight)
     for seed in range(400):
         played = tape(schedule, seed)
@@ -63,7 +63,7 @@ def test_weights_are_the_frequencies_of_tapes(tiny_world, name):
 
 def test_a_phase_drawn_in_every_round_counts_evenly(tiny_world):
     scenario = Scenario("coin", (Phase(Reward()), Phase(Reward(cost=1.0))), (Segment(0.0, None),))
-    weight = round_weights(scenario.schedule(tiny_world, 10), 24)
+    weight = scenario.schedule(tiny_world, 10).weights(24)
     np.testing.assert_allclose(weight, 1 / 48)
 
 

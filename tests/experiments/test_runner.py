@@ -28,8 +28,9 @@ from experiments.analysis import analyse
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.interrupts import check, remembered
 from experiments.runner import InterruptedRunError, Progress, Runner
-from experiments.store import RunError, StoreError, read_runs, write_runs
+from experiments.store import RunError, StoreError, _read_npz, read_runs, write_runs
 from uis_env import worlds
+from uis_env.lock import DirectoryLock
 from uis_env.outcomes import WriteError
 from uis_env.tape import tape
 
@@ -80,12 +81,19 @@ def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def files(root: Path) -> dict[str, bytes]:
+def files(root: Path) -> dict[str, object]:
     """All files but the one that depends on the clock; without the commit, which may move meanwhile."""
     found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     found.pop("timings.json", None)
-    commit = json.loads(found["manifest.json"])["git_commit"] or "none"
-    return {name: data.replace(commit.encode(), b"") for name, data in found.items()}
+    found.pop(".lock", None)
+    plain: dict[str, object] = dict(found)
+    plain["manifest.json"] = json.loads(found["manifest.json"]) | {"commits": None}
+    for name in found:
+        if name.startswith("units"):
+            arrays = _read_npz(root / name)
+            about = json.loads(str(arrays.pop("about"))) | {"commit": None}
+            plain[name] = about, {key: (a.dtype, a.shape, a.tobytes()) for key, a in arrays.items()}
+    return plain
 
 
 def test_totals_are_those_of_the_tapes(whole: Path, config: Path) -> None:
@@ -213,8 +221,8 @@ def test_a_damaged_unit_is_computed_again(whole: Path, config: Path, tmp_path: P
     path = tmp_path / runner.units()[5].path
     path.write_bytes(path.read_bytes()[:-100])
     found = []
-    write_runs(tmp_path, runner.run(Progress(start=lambda rounds, damaged: found.append((rounds, damaged)))))
-    assert found == [(runner.player.rounds(runner.units()[:1]), [path])]
+    write_runs(tmp_path, runner.run(Progress(start=lambda *seen: found.append(seen))))
+    assert found == [(runner.player.rounds(runner.units()[:1]), [path], [])]
     assert files(tmp_path) == files(whole)
 
 
@@ -231,7 +239,7 @@ def test_another_config_is_refused_with_the_keys_that_differ(whole: Path) -> Non
     path = whole.parent / "other.toml"
     path.write_text(other)
     before = files(whole)
-    with pytest.raises(StoreError, match=r"agents\[1\]\.options\.alpha, rounds"):
+    with pytest.raises(StoreError, match=r"these keys differ: rounds\. Choose"):
         Runner(load_config(path), whole).run(Progress())
     assert files(whole) == before
 
@@ -421,26 +429,27 @@ def test_results_do_not_depend_on_the_number_of_devices(whole: Path, config: Pat
     assert files(tmp_path) == files(whole)
 
 
-def test_two_processes_on_one_folder_agree(whole: Path, config: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from experiments.config import load_config;"
-        "from experiments.runner import *; from experiments.store import write_runs;"
-        "root = Path(sys.argv[2]); write_runs(root, Runner(load_config(Path(sys.argv[1])), root).run(Progress()))"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    both = [
-        subprocess.Popen([sys.executable, "-c", code, str(config), str(tmp_path)], env=environment) for _ in range(2)
-    ]
-    assert [process.wait() for process in both] == [0, 0]
-    assert files(tmp_path) == files(whole)
+def test_a_second_process_in_the_directory_ends_in_one_line(config: Path, tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments", "run", str(config), "--out", str(tmp_path)],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path} is in use by another process; wait for it, or choose another --out\n"
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] in ([], [(".lock", 0)])
 
 
 def test_the_manifest_says_what_results_depend_on(whole: Path) -> None:
     manifest = json.loads((whole / "manifest.json").read_text())
     assert manifest["config"]["rounds"] == 120
     assert set(manifest["versions"]) >= {"python", "jax", "jaxlib", "numpy", "uis-env"}
-    assert set(manifest["seeds_per_call"]) == {"best_fixed", "eager", "random"}
-    assert {"config_hash", "device", "x64", "git_commit"} <= set(manifest)
+    assert set(manifest["agents"]) == {"best_fixed", "eager", "random"}
+    assert manifest["agents"]["eager"]["options"]["alpha"] == 1.0
+    assert manifest["agents"]["eager"]["options"]["ridge"] == 1.0
+    assert manifest["agents"]["best_fixed"]["role"] == "reference"
+    assert {"config_hash", "device", "x64", "compiler_options", "xla_flags", "driver"} <= set(manifest)
+    assert sum(manifest["commits"].values()) == 18
     timings = json.loads((whole / "timings.json").read_text())
     assert timings["total_run_seconds"] > 0
     assert set(timings["agents"]) == {"best_fixed", "eager", "random"}

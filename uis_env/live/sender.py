@@ -198,7 +198,9 @@ class Sender:
         reply = read(raw.text) if raw.status == 200 else read_refusal(raw.status, raw.text)
         if 300 <= raw.status < 400:
             reply = replace(reply, detail=f"redirects to {clean(raw.headers.get('location', 'nowhere'))[:200]}")
-        cut: dict[str, Any] = {name: without_key(getattr(reply, name), endpoint) for name in ("detail", "code", "served")}
+        cut: dict[str, Any] = {
+            name: without_key(getattr(reply, name), endpoint) for name in ("detail", "code", "served")
+        }
         return replace(reply, **cut), None if raw.status == 200 else told_wait(raw.headers)
 
 
