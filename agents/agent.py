@@ -52,7 +52,8 @@ class Choice(NamedTuple):
 
     Attributes:
         action: () int32.
-        propensities: (K,) probability of each arm given the state; NaN where it has no closed form.
+        propensities: (K,) probability of each arm given the state, exact; NaN where it has no closed form. Where
+            `Agent.estimated` says so they are estimates, never 0 for an arm on offer.
         scores: (K,) what the arms were ranked by; -inf where masked. Both are of JAX's default float type.
     """
 
@@ -115,6 +116,7 @@ class Agent(NamedTuple):
         update: (key, state, Feedback) -> state.
         fit: optional (key, state, FullInformation) -> state, called once before the first round if a pilot is given.
         privileged: whether observations carry `Privileged` (references only).
+        estimated: whether propensities are estimates (from posterior draws, say) and not exact.
         seeds_per_call: how many seeds a CPU should run side by side. Agents with heavy inner work gain from several:
             those that train a network in every round, or search all rounds so far.
     """
@@ -125,3 +127,4 @@ class Agent(NamedTuple):
     fit: Callable[[Array, State, FullInformation], State] | None = None
     privileged: bool = False
     seeds_per_call: int = 1
+    estimated: bool = False

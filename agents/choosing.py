@@ -66,15 +66,16 @@ def pick_sampled(key: Array, scores: Array, mask: Array, draws: Array | None = N
         key: of this round; only the stream TIES is used.
         scores: (K,) one draw of every arm's score.
         mask: (K,) bool.
-        draws: (M, K) further draws from the same posterior; the share that each arm wins estimates its propensity.
-            Without them the propensities are NaN.
+        draws: (M, K) further draws from the same posterior. Of K' arms on offer, the propensity of one that wins n of
+            them is estimated as (n + 1) / (M + K'): never 0. Without draws the propensities are NaN.
     """
     choice = pick_best(key, scores, mask, exact=True)
     if draws is None:
         return choice._replace(propensities=jnp.full(mask.shape, jnp.nan, scores.dtype))
     draws = masked(draws, mask)
     winners = real((draws == draws.max(axis=-1, keepdims=True)) & mask)
-    return choice._replace(propensities=(winners / winners.sum(axis=-1, keepdims=True)).mean(axis=0))
+    wins = (winners / winners.sum(axis=-1, keepdims=True)).sum(axis=0)
+    return choice._replace(propensities=(wins + mask) / (len(draws) + real(mask.sum())))
 
 
 def pick_thompson(key: Array, sample: Callable[[Array, tuple[int, ...]], Array], mask: Array, draws: int = 0) -> Choice:

@@ -35,6 +35,8 @@ def decomposed_linucb(
     cost_columns: tuple[int, ...] | None = None,
     cost_ridge: float | Array = 1.0,
     warmup: int = 0,
+    intercept: bool = True,
+    exact: bool = False,
 ) -> Agent:
     """LinUCB with quality and cost apart: argmax_a w_q (quality + alpha deviation) - penalty, weights as observed.
 
@@ -51,9 +53,12 @@ def decomposed_linucb(
         cost_columns: columns of the context that costs are regressed on (with a constant); None takes all.
         cost_ridge: prior precision of each weight of a cost, in units of the arm's list cost.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to what quality is regressed on, and regress costs on one, unless the context holds
+            one.
+        exact: disjoint models forget exactly, at K d^3 a round.
     """
-    quality = regression(spec, fusion, ridge, discount, normalise)
-    priced = penalty(spec, cost_columns, cost_ridge)
+    quality = regression(spec, fusion, ridge, discount, normalise, intercept, exact)
+    priced = penalty(spec, cost_columns, cost_ridge, intercept)
 
     def act(key: Array, state: Parts, observation: Observation) -> Choice:
         mean, deviation = quality.predict(state.quality, real(observation.context), observation.round)
@@ -76,6 +81,8 @@ def decomposed_thompson(
     cost_ridge: float | Array = 1.0,
     propensity_draws: int = 0,
     warmup: int = 0,
+    intercept: bool = True,
+    exact: bool = False,
 ) -> Agent:
     """Linear Thompson sampling with quality and cost apart: argmax_a w_q quality~ - penalty, weights as observed.
 
@@ -88,11 +95,14 @@ def decomposed_thompson(
         discount: in (0, 1], of quality.
         cost_columns: columns of the context that costs are regressed on (with a constant); None takes all.
         cost_ridge: prior precision of each weight of a cost, in units of the arm's list cost.
-        propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
+        propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to what quality is regressed on, and regress costs on one, unless the context holds
+            one.
+        exact: disjoint models forget exactly, at K d^3 a round.
     """
-    quality = regression(spec, fusion, ridge, discount, normalise)
-    priced = penalty(spec, cost_columns, cost_ridge)
+    quality = regression(spec, fusion, ridge, discount, normalise, intercept, exact)
+    priced = penalty(spec, cost_columns, cost_ridge, intercept)
 
     def act(key: Array, state: Parts, observation: Observation) -> Choice:
         weight = real(observation.preference)[WEIGHT["quality"]]
@@ -104,7 +114,8 @@ def decomposed_thompson(
 
         return pick_thompson(key, sample, observation.mask, propensity_draws)
 
-    return warm_up(_learner(quality, priced, act), warmup)
+    agent = _learner(quality, priced, act)._replace(estimated=propensity_draws > 0)
+    return warm_up(agent, warmup)
 
 
 def _learner(quality: Regression, priced: Penalty, act: Callable[[Array, Parts, Observation], Choice]) -> Agent:

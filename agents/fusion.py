@@ -117,16 +117,35 @@ def coordinates(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """(K, E) rows in an orthonormal basis of the space they span, (K, rank).
 
     A ridge prior is the same in every orthonormal basis, so no prediction and no deviation changes; indicator columns
-    of a full grid lose one dimension per factor.
+    of a full grid lose one dimension per factor. A network is not: it starts from random weights for every coordinate.
+    So the basis is one and the same wherever it is computed (`_basis`).
     """
     return rows @ _basis(rows)
 
 
 def _basis(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(E, rank) orthonormal columns."""
-    _, values, basis = np.linalg.svd(rows, full_matrices=False)
+    """(E, rank) orthonormal columns: the principal axes, the largest entry of each positive.
+
+    Libraries differ in the signs of singular vectors, and in any rotation of those that share a singular value, as all
+    indicators of a balanced grid do. The projection on the axes of one value is unique; its pivoted Cholesky factor is
+    a basis of them, which for a single axis is that axis with its largest entry positive.
+    """
+    _, values, axes = np.linalg.svd(rows, full_matrices=False)
     rank = int((values > values.max(initial=0.0) * 1e-9).sum())
-    return np.asarray(basis[:rank].T)
+    breaks = np.flatnonzero(values[1:rank] < values[: rank - 1] * (1 - 1e-6)) + 1
+    parts = np.split(axes[:rank], breaks) if rank else []
+    return np.concatenate([_canonical(part) for part in parts] or [axes[:0]]).T
+
+
+def _canonical(axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, E) orthonormal rows that span the same space as the given ones, whichever those are."""
+    projection, chosen = axes.T @ axes, np.empty_like(axes)
+    for i in range(len(axes)):
+        rest = np.diagonal(projection)
+        pivot = int(np.argmax(rest > rest.max() * (1 - 1e-6)))  # the first of the largest, up to rounding
+        chosen[i] = projection[pivot] / np.sqrt(rest[pivot])
+        projection = projection - np.outer(chosen[i], chosen[i])
+    return chosen
 
 
 def split(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -12,7 +12,14 @@ from agents.wrappers import explore, warm_up
 
 
 @ranged
-def greedy(spec: Spec, ridge: float | Array = 1.0, discount: float | Array = 1.0, warmup: int = 0) -> Agent:
+def greedy(
+    spec: Spec,
+    ridge: float | Array = 1.0,
+    discount: float | Array = 1.0,
+    warmup: int = 0,
+    intercept: bool = True,
+    exact: bool = False,
+) -> Agent:
     """Greedy: the arm whose ridge regression predicts the most; it can get stuck on an early success.
 
     Args:
@@ -20,8 +27,10 @@ def greedy(spec: Spec, ridge: float | Array = 1.0, discount: float | Array = 1.0
         ridge: prior precision of each weight.
         discount: in (0, 1]; the factor per round.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the query, unless it holds one.
+        exact: forget exactly, at K d^3 a round.
     """
-    return linucb(spec, 0.0, ridge, discount, warmup)
+    return linucb(spec, 0.0, ridge, discount, warmup, intercept, exact)
 
 
 @ranged
@@ -32,6 +41,8 @@ def epsilon_greedy(
     ridge: float | Array = 1.0,
     discount: float | Array = 1.0,
     warmup: int = 0,
+    intercept: bool = True,
+    exact: bool = False,
 ) -> Agent:
     """Epsilon-greedy: greedy, but a uniformly random arm with probability epsilon / (1 + decay t).
 
@@ -42,5 +53,7 @@ def epsilon_greedy(
         ridge: prior precision of each weight.
         discount: in (0, 1]; the factor per round.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the query, unless it holds one.
+        exact: forget exactly, at K d^3 a round.
     """
-    return warm_up(explore(greedy(spec, ridge, discount), epsilon, decay), warmup)
+    return warm_up(explore(greedy(spec, ridge, discount, 0, intercept, exact), epsilon, decay), warmup)

@@ -64,6 +64,7 @@ def hierarchical_logit_thompson(
     freeze: bool = False,
     propensity_draws: int = 0,
     warmup: int = 0,
+    intercept: bool = True,
 ) -> Agent:
     """Thompson sampling on a hierarchical logit of quality, cost learned apart.
 
@@ -86,8 +87,9 @@ def hierarchical_logit_thompson(
         pilot_weight: evidence of one arm's outcome in a pilot, where budgets of one model share their samples and are
             not independent.
         freeze: whether the context is left out if a pilot shows no gain from it (`agents.freeze`).
-        propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
+        propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
+        intercept: costs are regressed on one constant and not on those of the context beside it.
 
     Raises:
         ValueError: if a group of weights is unknown.
@@ -103,7 +105,7 @@ def hierarchical_logit_thompson(
     size = real(spec.log_budget)
     sizes = (1, models, methods, len(pairs), models, spec.arms, spec.context, models * spec.context)
     ends = np.cumsum(sizes)[:-1]
-    priced = penalty(spec, cost_columns, cost_ridge)
+    priced = penalty(spec, cost_columns, cost_ridge, intercept)
 
     def clipped(context: Array) -> Array:
         return jnp.clip(real(context), -clip, clip)
@@ -165,5 +167,5 @@ def hierarchical_logit_thompson(
 
         return Belief(lax.fori_loop(0, NEWTON_STEPS, newton, state.logit), priced.fit(state.priced, full))
 
-    agent = Agent(init, act, update, fit)
+    agent = Agent(init, act, update, fit, estimated=propensity_draws > 0)
     return warm_up(freeze_context(agent) if freeze else agent, warmup)

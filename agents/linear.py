@@ -21,12 +21,14 @@ def linucb(
     ridge: float | Array = 1.0,
     discount: float | Array = 1.0,
     warmup: int = 0,
+    intercept: bool = True,
+    exact: bool = False,
 ) -> Agent:
     """LinUCB, one ridge regression per arm: argmax_a x'w_a + alpha sqrt(x' A_a^-1 x).
 
     `A_a = ridge I + sum x x'` over the arm's own rounds (Li, Chu, Langford and Schapire 2010, algorithm 1). With a
-    `discount` below 1 an observation of s rounds ago counts discount^s (D-LinUCB; Russac, Vernade and Cappé 2019); the
-    bonus of an arm that was not played lately is an upper bound, never above the prior's.
+    `discount` below 1 an observation of s rounds ago counts discount^s (D-LinUCB; Russac, Vernade and Cappé 2019); what
+    an arm that was not played lately has forgotten is approximated (`agents.regression.disjoint`).
 
     Args:
         spec: sizes.
@@ -35,8 +37,11 @@ def linucb(
         ridge: prior precision of each weight.
         discount: in (0, 1]; the factor per round.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the query, unless it holds one.
+        exact: forget exactly, at K d^3 a round.
     """
-    return warm_up(_ucb(regression(spec, "disjoint", ridge, discount), alpha), warmup)
+    model = regression(spec, "disjoint", ridge, discount, intercept=intercept, exact=exact)
+    return warm_up(_ucb(model, alpha), warmup)
 
 
 @ranged
@@ -44,26 +49,30 @@ def linucb_shared(
     spec: Spec,
     alpha: float | Array = 0.3,
     ridge: float | Array = 1.0,
-    fusion: str = "concat",
+    fusion: str = "kronecker",
     normalise: bool = True,
     discount: float | Array = 1.0,
     warmup: int = 0,
+    intercept: bool = True,
 ) -> Agent:
     """LinUCB with one model over query and arm features: argmax_a phi'w + alpha sqrt(phi' A^-1 phi), phi = phi(x, a).
 
-    Li, Chu, Langford and Schapire (2010) for the bonus, Abbasi-Yadkori, Pál and Szepesvári (2011) for one shared model;
-    UniScale's learner with `alpha=1, warmup=50`.
+    Li, Chu, Langford and Schapire (2010) for the bonus, Abbasi-Yadkori, Pál and Szepesvári (2011) for one shared model.
+    With phi = x times [1, f(a)], the default, every feature of the query has a weight of its own for every feature of
+    the arm. `fusion="concat"`, phi = [x, f(a)], is blind to the query: x'w_x is the same for all arms, so no query
+    changes their ranking by predicted reward.
 
     Args:
         spec: sizes and arm features.
         alpha: width of the bonus, in standard deviations of unit observation noise.
         ridge: prior precision of each weight.
-        fusion: "concat", "kronecker", "hadamard" or "arm" (`agents.fusion.fuse`).
+        fusion: "kronecker", "concat", "hadamard" or "arm" (`agents.fusion.fuse`).
         normalise: standardise the arm features and give every arm's the same length.
-        discount: in (0, 1]; the factor per observation, at O(d^3) a round below 1.
+        discount: in (0, 1]; the factor per round, at O(d^3) a round below 1.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the query, unless it holds one.
     """
-    return warm_up(_ucb(regression(spec, fusion, ridge, discount, normalise), alpha), warmup)
+    return warm_up(_ucb(regression(spec, fusion, ridge, discount, normalise, intercept), alpha), warmup)
 
 
 @ranged
@@ -90,6 +99,8 @@ def linear_thompson(
     discount: float | Array = 1.0,
     propensity_draws: int = 0,
     warmup: int = 0,
+    intercept: bool = True,
+    exact: bool = False,
 ) -> Agent:
     """Linear Thompson sampling, one model per arm: argmax_a x'w~_a with w~_a ~ N(w_a, scale^2 A_a^-1).
 
@@ -100,10 +111,13 @@ def linear_thompson(
         scale: standard deviation of the observation noise that the posterior assumes.
         ridge: prior precision of each weight.
         discount: in (0, 1]; the factor per round, as in `linucb`.
-        propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
+        propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the query, unless it holds one.
+        exact: forget exactly, at K d^3 a round.
     """
-    return warm_up(_thompson(regression(spec, "disjoint", ridge, discount), scale, propensity_draws), warmup)
+    model = regression(spec, "disjoint", ridge, discount, intercept=intercept, exact=exact)
+    return warm_up(_thompson(model, scale, propensity_draws), warmup)
 
 
 @ranged
@@ -111,11 +125,12 @@ def linear_thompson_shared(
     spec: Spec,
     scale: float | Array = 0.3,
     ridge: float | Array = 1.0,
-    fusion: str = "concat",
+    fusion: str = "kronecker",
     normalise: bool = True,
     discount: float | Array = 1.0,
     propensity_draws: int = 0,
     warmup: int = 0,
+    intercept: bool = True,
 ) -> Agent:
     """Linear Thompson sampling with one model over query and arm features: argmax_a phi'w~, w~ ~ N(w, scale^2 A^-1).
 
@@ -125,13 +140,15 @@ def linear_thompson_shared(
         spec: sizes and arm features.
         scale: standard deviation of the observation noise that the posterior assumes.
         ridge: prior precision of each weight.
-        fusion: "concat", "kronecker", "hadamard" or "arm" (`agents.fusion.fuse`).
+        fusion: "kronecker", "concat" (blind to the query), "hadamard" or "arm", as in `linucb_shared`.
         normalise: standardise the arm features and give every arm's the same length.
-        discount: in (0, 1]; the factor per observation, at O(d^3) a round below 1.
-        propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
+        discount: in (0, 1]; the factor per round, at O(d^3) a round below 1.
+        propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the query, unless it holds one.
     """
-    return warm_up(_thompson(regression(spec, fusion, ridge, discount, normalise), scale, propensity_draws), warmup)
+    model = regression(spec, fusion, ridge, discount, normalise, intercept)
+    return warm_up(_thompson(model, scale, propensity_draws), warmup)
 
 
 def _ucb(model: Regression, alpha: float | Array) -> Agent:
@@ -149,7 +166,7 @@ def _thompson(model: Regression, scale: float | Array, propensity_draws: int) ->
 
         return pick_thompson(key, sample, observation.mask, propensity_draws)
 
-    return _learner(model, act)
+    return _learner(model, act)._replace(estimated=propensity_draws > 0)
 
 
 def _learner(model: Regression, act: Callable[[Array, Belief, Observation], Choice]) -> Agent:

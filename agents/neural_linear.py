@@ -37,23 +37,24 @@ class State(NamedTuple):
 class Network(nn.Module):
     """Hidden layers, normalised features z, and one linear head per arm.
 
-    The features have length one and a constant is appended, so the bonus of an arm without data is the same for all
-    queries, and the same after retraining.
+    The features have length one and, with an intercept, a constant is appended. Either way the bonus of an arm without
+    data is the same for all queries, and the same after retraining.
     """
 
     arms: int
     hidden: tuple[int, ...]
     features: int
+    intercept: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        """(..., D) -> features (..., features + 1) and predicted rewards (..., K)."""
+        """(..., D) -> features (..., d), d = features + intercept, and predicted rewards (..., K)."""
         dtype = jnp.result_type(float)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width, param_dtype=dtype)(x))
         x = nn.Dense(self.features, param_dtype=dtype)(x)
         x = x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-6)
-        z = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)
+        z = jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1) if self.intercept else x
         return z, nn.Dense(self.arms, use_bias=False, param_dtype=dtype)(z)
 
 
@@ -70,6 +71,7 @@ def neural_linear_ucb(
     rate: float | Array = 3e-3,
     replay: int | None = None,
     warmup: int = 0,
+    intercept: bool = True,
 ) -> Agent:
     """Neural-linear UCB: LinUCB per arm on the last layer of a network that is retrained as rounds go by.
 
@@ -90,13 +92,14 @@ def neural_linear_ucb(
         rate: Adam's learning rate.
         replay: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the network's features.
     """
 
     def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:
         mean, deviation = model.predict(belief, z, observation.round)
         return pick_best(key, mean + real(alpha) * deviation, observation.mask)
 
-    agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay)
+    agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay, intercept)
     return warm_up(agent, warmup)
 
 
@@ -114,6 +117,7 @@ def neural_linear_thompson(
     replay: int | None = None,
     propensity_draws: int = 0,
     warmup: int = 0,
+    intercept: bool = True,
 ) -> Agent:
     """Neural-linear Thompson sampling: posterior draws on the last layer of a network retrained as rounds go by.
 
@@ -131,8 +135,9 @@ def neural_linear_thompson(
         batch: rounds per step, drawn with replacement.
         rate: Adam's learning rate.
         replay: N, outcomes kept (None: the horizon, at most 4096).
-        propensity_draws: M posterior draws that estimate the propensities; 0 leaves them NaN.
+        propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
+        intercept: append a constant to the network's features.
     """
 
     def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:
@@ -141,8 +146,8 @@ def neural_linear_thompson(
 
         return pick_thompson(key, sample, observation.mask, propensity_draws)
 
-    agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay)
-    return warm_up(agent, warmup)
+    agent = _neural_linear(spec, choose, ridge, tuple(hidden), features, every, steps, batch, rate, replay, intercept)
+    return warm_up(agent._replace(estimated=propensity_draws > 0), warmup)
 
 
 def _neural_linear(
@@ -156,11 +161,12 @@ def _neural_linear(
     batch: int,
     rate: float | Array,
     replay: int | None,
+    intercept: bool,
 ) -> Agent:
     size = ring_size(spec, replay)
-    network = Network(spec.arms, hidden, features)
+    network = Network(spec.arms, hidden, features, intercept)
     optimiser = optax.flatten(optax.adam(rate))  # one vector: fewer, larger operations
-    dim = features + 1
+    dim = features + intercept
     model = disjoint(spec.arms, dim, ridge)
 
     def forward(params: Any, x: Array) -> tuple[Array, Array]:

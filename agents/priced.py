@@ -42,7 +42,9 @@ class Penalty(NamedTuple):
     fit: Callable[[Gaussian, FullInformation], Gaussian]
 
 
-def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | Array = 1.0) -> Penalty:
+def penalty(
+    spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | Array = 1.0, intercept: bool = True
+) -> Penalty:
     """Ridge per arm of every priced channel on [1, some columns of the context].
 
     The cost is learned as a multiple of the arm's list cost, with prior mean 1 where a list cost is known; a log cost
@@ -52,6 +54,8 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
         spec: sizes, list costs and the reward's cost transform.
         columns: of the context; a prompt's length says most, and costs have heavy tails. None takes all.
         ridge: prior precision of each weight.
+        intercept: the constant is the only one: columns that are constant themselves (`Spec.constants`) are left out.
+            False regresses on one beside all columns given.
 
     Raises:
         ValueError: if a column is not one of the context's.
@@ -60,6 +64,8 @@ def penalty(spec: Spec, columns: tuple[int, ...] | None = None, ridge: float | A
     for column in columns:
         if not 0 <= column < spec.context:
             raise ValueError(f"cost column {column} is not one of the context's 0..{spec.context - 1}")
+    if intercept:
+        columns = tuple(column for column in columns if column not in spec.constants)
     others = tuple(name for name in ("tokens", "latency", "score") if name in spec.channels)
     known = spec.list_cost > 0
     unit = np.where(known, spec.list_cost, 1.0)

@@ -90,7 +90,8 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "hidden": either(whole("[1, inf)"), wholes("[1, inf)")),
         "cost_columns": wholes("[0, inf)"),
         "fusion": Range("the name of a fusion", lambda value: isinstance(value, str)),  # which ones, the factory knows
-        **dict.fromkeys(("joint", "normalise", "freeze", "semantics", "dense_feedback", "cost_model"), FLAG),
+        **dict.fromkeys(("joint", "normalise", "freeze", "intercept", "exact"), FLAG),
+        **dict.fromkeys(("semantics", "dense_feedback", "cost_model"), FLAG),
         "deviations": Range("a mapping of numbers", lambda value: isinstance(value, Mapping)),
     }
 )

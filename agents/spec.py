@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.columns import constants, warn_of_columns
 from agents.text import text_features
 from uis_env.arms import ArmCatalog
 from uis_env.bandit import Reward
@@ -33,6 +34,7 @@ class Spec:
         list_quality: (K,) float32, a public prior of each arm's strength (log parameters, say), for "strongest".
         channels: names of the channels that a Feedback will carry.
         horizon: T, rounds of an episode (for buffers).
+        constants: columns of the context that hold one and the same number, not zero, for all queries.
         transform: g of the cost term of the reward, "linear", "clipped" or "log" (`uis_env.bandit.Reward`).
         ends: (low, high) of a clipped or log cost.
     """
@@ -48,6 +50,7 @@ class Spec:
     list_quality: NDArray[np.float32]
     channels: tuple[str, ...]
     horizon: int
+    constants: tuple[int, ...] = ()
     transform: str = "linear"
     ends: tuple[float, float] = (0.0, 1.0)
 
@@ -83,11 +86,14 @@ def make_spec(
         features = world.catalog.features if arms == "catalog" else text_features(world.catalog.descriptions)[0]
     except ValueError as error:
         raise ValueError(f"arms = 'text' on world {world.name!r}: {error}") from None
+    seen = world.outcomes(context).context
+    warn_of_columns(seen, f"context {context or next(iter(world.contexts))!r} of world {world.name!r}")
     return spec_of(
         world.catalog,
         reward,
         horizon,
-        context=world.outcomes(context).context.shape[1],
+        context=seen.shape[1],
+        constants=constants(seen),
         channels=tuple(world.channels.present()),
         list_cost=cost,
         ends=reward.ends or world.cost_ends.get(reward.cost_channel),
@@ -101,6 +107,7 @@ def spec_of(
     horizon: int,
     *,
     context: int,
+    constants: tuple[int, ...] = (),
     channels: Sequence[str],
     list_cost: NDArray[np.float64],
     ends: tuple[float, float] | None = None,
@@ -113,6 +120,7 @@ def spec_of(
         reward: what rounds pay.
         horizon: rounds of an episode.
         context: features per query.
+        constants: which of them are constant (`agents.columns.constants`).
         channels: what a Feedback will carry.
         list_cost: (K,) public knowledge of what an arm costs, zeros where nothing is known.
         ends: of the cost, if it is clipped or logarithmic.
@@ -121,6 +129,7 @@ def spec_of(
     return Spec(
         arms=len(catalog),
         context=context,
+        constants=constants,
         features=catalog.features if features is None else features,
         model=catalog.model_index,
         method=catalog.recipe_index,

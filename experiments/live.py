@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agents.agent import Agent, Observation, State
+from agents.columns import constants, warn_of_columns
 from agents.handed import make_feedback, make_observation
 from agents.rollout import agent_keys
 from agents.spec import Spec, spec_of
@@ -64,8 +65,16 @@ def make_spec(env: LiveEnv, rounds: int) -> Spec:
     """What an agent may know in advance: sizes, arm features, list costs, and the models' sizes as a prior."""
     channel = env.reward.cost_channel
     cost = np.array(list_costs(env.config, channel) if channel in env.channels else [0.0] * len(env.catalog))
-    context = env.contexts.shape[1]
-    return spec_of(env.catalog, env.reward, rounds, context=context, channels=env.channels, list_cost=cost)
+    warn_of_columns(env.contexts, "context of the live queries")
+    return spec_of(
+        env.catalog,
+        env.reward,
+        rounds,
+        context=env.contexts.shape[1],
+        constants=constants(env.contexts),
+        channels=env.channels,
+        list_cost=cost,
+    )
 
 
 def make_live_agent(

@@ -46,6 +46,7 @@ def make_spec(arms: int = ARMS, context: int = CONTEXT, horizon: int = 1000, **c
         "list_quality": (ids % MODELS).astype(np.float32),
         "channels": ("quality", "dollars", "tokens"),
         "horizon": horizon,
+        "constants": (context - 1,),
     }
     return Spec(**(parts | changes))
 

@@ -147,6 +147,8 @@ def test_thompson_propensities_are_estimated_when_asked_for(spec, data_factory, 
     mean = np.asarray(choices.propensities).mean(axis=0)
     assert mean[1] == 0
     np.testing.assert_allclose(np.asarray(choices.propensities).sum(axis=1), 1, rtol=1e-5)
+    assert np.asarray(choices.propensities)[:, np.asarray(mask)].min() >= 1 / (draws + 5) - 1e-7  # never 0
+    assert agent.estimated and not factory(spec).estimated
     assert np.sum(mean > 0.02) >= 2
     within_noise(shares(choices.action), mean, 1000)
     silent = factory(spec, scale=0.3)
@@ -174,7 +176,7 @@ def test_shared_posterior_draws_have_the_posterior_covariance(spec, data_factory
     x = jnp.asarray([0.3, -1.0, 0.5, 1.0])
     seen = make_observation(jnp.asarray(25), x, jnp.ones(ARMS, bool), jnp.asarray([1.0, 0, 0, 0, 0]), jnp.ones(3))
     scores = np.asarray(jax.jit(jax.vmap(lambda key: agent.act(key, belief, seen).scores))(KEYS))
-    fused = fuse(spec, "concat")
+    fused = fuse(spec, "kronecker")
     phi = np.stack([fused.features(x, jnp.asarray(arm)) for arm in range(ARMS)])
     covariance = 0.25 * phi @ np.asarray(belief.root.T @ belief.root) @ phi.T
     spread = np.sqrt(np.diag(covariance))

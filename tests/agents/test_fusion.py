@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agents.fusion import fuse, joint_rows, split, unit_features
+from agents.fusion import _basis, coordinates, fuse, joint_rows, split, unit_features
 
 KINDS = ("concat", "kronecker", "hadamard", "arm", "ids")
 
@@ -92,3 +94,32 @@ def test_arms_without_features_are_all_alike(spec_factory, kind):
     np.testing.assert_allclose(
         fused.deviations(jnp.eye(fused.dim), x), jnp.linalg.norm(fused.features(x, 0)), rtol=1e-6
     )
+
+
+@given(seed=st.integers(0, 2**16))
+@settings(max_examples=20, deadline=None)
+def test_coordinates_do_not_depend_on_how_a_library_turns_singular_vectors(seed):
+    """Signs, rotations of axes that share a singular value, and the last bits of the features change nothing."""
+    random = np.random.default_rng(seed)
+    triples = np.array(list(itertools.product(range(3), range(2), range(4))))
+    hot = [np.eye(size)[column] for size, column in zip((3, 2, 4), triples.T, strict=True)]
+    rows = np.concatenate([*hot, random.normal(size=(len(triples), 1))], axis=1)
+    found = coordinates(rows)
+    turned = np.linalg.qr(random.normal(size=(24, 24)))[0]  # other left vectors, and another order of the arithmetic
+    np.testing.assert_allclose(rows @ _basis(turned @ rows), found, atol=1e-7)
+    noise = 1 + 1e-15 * random.normal(size=rows.shape)
+    np.testing.assert_allclose(coordinates(rows * noise), found, atol=1e-7)
+    np.testing.assert_allclose(found @ found.T, rows @ rows.T, atol=1e-9)
+    basis = _basis(rows)
+    largest = np.abs(basis).argmax(axis=0)
+    assert (basis[largest, np.arange(basis.shape[1])] > 0).all()
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-9)
+
+
+def test_other_signs_of_the_singular_vectors_give_the_same_coordinates(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(6, 4))
+    found, svd = coordinates(rows), np.linalg.svd
+    monkeypatch.setattr(
+        np.linalg, "svd", lambda *a, **k: tuple(part * s for part, s in zip(svd(*a, **k), (-1, 1, -1), strict=True))
+    )
+    np.testing.assert_allclose(coordinates(rows), found, atol=1e-12)
