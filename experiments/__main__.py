@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     live.add_argument(
         "--max-dollars", type=float, default=float("inf"), metavar="X", help="never passed, earlier parts included"
     )
+    live.add_argument("--accept-journal", action="store_true", help="go on where calls.jsonl was damaged or lost")
 
     report = commands.add_parser("report", help="rebuild tables and report from stored results")
     report.add_argument("dir", type=Path, metavar="DIR", help="a run directory")
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "live":
                 from experiments import live
 
-                return live.command(args.config, args.out, args.max_dollars)
+                return live.command(args.config, args.out, args.max_dollars, args.accept_journal)
             case "paper":
                 from experiments import paper
 

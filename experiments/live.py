@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,8 +34,9 @@ from uis_env.arms import ArmCatalog
 from uis_env.live.config import LiveConfig, load_config
 from uis_env.live.env import LiveEnv
 from uis_env.live.estimate import list_costs
-from uis_env.live.journal import Appender, read_rows
+from uis_env.live.journal import Appender, CallJournal, read_rows
 from uis_env.live.transport import Transport
+from uis_env.lock import DirectoryLock
 from uis_env.outcomes import Channels, atomic_write
 
 Factory = Callable[..., Agent]
@@ -102,6 +104,7 @@ class LiveRun:
         root: the run directory; a run of the same config in it is gone on with.
         max_dollars: never passed, earlier parts of the run included.
         extra: factories of agents that are not in the registry.
+        accept_journal: goes on where `calls.jsonl` was damaged or lost; see `CallJournal`.
         transport: None connects through the `openai` SDK.
 
     Attributes:
@@ -119,23 +122,30 @@ class LiveRun:
         *,
         max_dollars: float = math.inf,
         extra: Mapping[str, Factory] | None = None,
+        accept_journal: bool = False,
         transport: Transport | None = None,
     ) -> None:
         self.experiment = parse_experiment(config)
-        _claim(root, config, self.experiment)
-        rounds = self.experiment.rounds
-        try:
-            self.env = LiveEnv(
-                config, horizon=rounds, max_dollars=max_dollars, journal=root / "calls.jsonl", transport=transport
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        self._log = Appender(root / "decisions.jsonl")
-        try:
-            self._start(read_rows(root / "decisions.jsonl"), extra or {})
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(DirectoryLock(root))
+                _claim(root, config, self.experiment)
+                self._log = Appender(root / "decisions.jsonl")
+                stack.callback(self._log.close)
+                rows = read_rows(root / "decisions.jsonl")
+                journal = CallJournal(root / "calls.jsonl", rows, accept_journal)
+                self.env = LiveEnv(
+                    config,
+                    horizon=self.experiment.rounds,
+                    max_dollars=max_dollars,
+                    journal=journal,
+                    transport=transport,
+                )
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            stack.callback(self.env.close)
+            self._start(rows, extra or {})
+            self._open = stack.pop_all()
 
     def _start(self, rows: list[dict[str, Any]], extra: Mapping[str, Factory]) -> None:
         """Makes the agent and brings it to where the log ends."""
@@ -183,6 +193,8 @@ class LiveRun:
                 "reward": float(np.float32(reward)),
                 **{name: float(np.float32(info[name])) for name in self.env.channels},
                 **{name: info[name] for name in ("answer", "failed", "error", "note", "unknown")},
+                "call": self.env.outcome.ledger.calls[-1].id if self.env.outcome else "",
+                "spent": self.env.client.budget.spent,
             }
             self._log.write(row)
             self._learn(row)
@@ -190,9 +202,8 @@ class LiveRun:
         return None
 
     def close(self) -> None:
-        """Closes connections and files."""
-        self.env.close()
-        self._log.close()
+        """Closes connections and files, and lets go of the directory."""
+        self._open.close()
 
     def _observation(self, number: int, query: int) -> Observation:
         mask = jnp.ones(len(self.env.catalog), bool)
@@ -234,7 +245,7 @@ def summary(run: LiveRun) -> Table:
     return table
 
 
-def command(path: Path, out: Path | None, max_dollars: float) -> int:
+def command(path: Path, out: Path | None, max_dollars: float, accept_journal: bool = False) -> int:
     """Plays a live config with the running table on the terminal; returns the exit status.
 
     Raises:
@@ -244,7 +255,7 @@ def command(path: Path, out: Path | None, max_dollars: float) -> int:
     console = Console()
     try:
         root = out or Path("results", f"live-{path.stem}")
-        run = LiveRun(load_config(path), root, max_dollars=max_dollars)
+        run = LiveRun(load_config(path), root, max_dollars=max_dollars, accept_journal=accept_journal)
     except (ValueError, OSError, ImportError) as error:
         raise ConfigError(str(error)) from None
     if run.rows:

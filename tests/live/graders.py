@@ -22,3 +22,7 @@ def own(answer: str, right: str) -> float:
     if answer == "leave":
         raise SystemExit(0)
     return {"nan": float("nan"), "much": 7.0}.get(answer, float(answer == right))
+
+
+def negative(question: str, text: str) -> float:
+    return float(text.startswith("-"))

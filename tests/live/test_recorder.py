@@ -76,8 +76,9 @@ def check_complete(folder: Path, queries: int) -> None:
             assert found == Counter((f"q{i}", s) for i in range(queries) for s in range(samples))
             for row in rows:
                 assert (row["model"], row["prompt"]) == (model, style)
-                assert row["correct"] == (row["extracted"] == str(3 * int(row["query_id"][1:])))
+                assert row["quality"] == (row["extracted"] == str(3 * int(row["query_id"][1:])))
                 assert row["completion_tokens"] >= 1
+                assert row["hole"] is None
 
 
 def no_key_in(folder: Path) -> None:
@@ -182,10 +183,10 @@ def test_damage_inside_a_recording_is_named(tmp_path: Path) -> None:
     path = tmp_path / "out" / "small.direct.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:6] + lines[:6]))
-    with pytest.raises(ValueError, match=r"small\.direct\.jsonl:7: expected samples 0\.\.5 of one query, once"):
+    with pytest.raises(ValueError, match=r"small\.direct\.jsonl:7: sample 0 of query 'q\d' is there twice"):
         record(config, tmp_path / "out", resume=True)
-    path.write_bytes(b"".join(lines[1:7]))
-    with pytest.raises(ValueError, match=r"small\.direct\.jsonl:1"):
+    path.write_bytes(b'{"query_id": "q0", "sample": -1}\n')
+    with pytest.raises(ValueError, match=r"small\.direct\.jsonl:1: expected query_id and sample"):
         record(config, tmp_path / "out", resume=True)
     path.write_bytes(b"3\n")
     with pytest.raises(ValueError, match=r"small\.direct\.jsonl:1: expected one JSON object"):
@@ -200,8 +201,10 @@ def test_only_the_same_config_resumes(tmp_path: Path) -> None:
             record(load_config(path), tmp_path / "out")
         path.write_text(path.read_text().replace("timeout = 3.0", "timeout = 4.0"))
         assert record(load_config(path), tmp_path / "out", resume=True).recorded == 0
-        path.write_text(path.read_text().replace("direct = 6", "direct = 7"))
-        with pytest.raises(ValueError, match="recorded from another config"):
+        path.write_text(path.read_text().replace("max_tokens = 40", "max_tokens = 41"))
+        with pytest.raises(
+            ValueError, match=r"small\.steps was recorded with style = .*'max_tokens': 40.*, the config"
+        ):
             record(load_config(path), tmp_path / "out", resume=True)
 
 

@@ -12,6 +12,7 @@ from uis_env.live.build import build
 from uis_env.live.config import load_config
 from uis_env.live.estimate import estimate_arm, estimate_recording
 from uis_env.live.recorder import record
+from uis_env.lock import BusyError
 from uis_env.stored import save_world
 
 
@@ -29,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--out", type=Path, required=True, help="folder of the recording")
             command.add_argument("--resume", action="store_true", help="go on with a recording")
             command.add_argument("--max-dollars", type=float, default=math.inf, help="never passed")
+            command.add_argument(
+                "--accept-journal", action="store_true", help="go on where calls.jsonl was damaged or lost"
+            )
             command.add_argument("--dry-run", action="store_true", help="only say what it costs")
     command = commands.add_parser("build", help="make the outcome table of a finished recording")
     command.add_argument("config", type=Path, help="that was recorded")
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.tokens is not None and options.tokens < 1:
             raise ValueError(f"--tokens {options.tokens}: expected 1 or more")
         return _estimate(options) if options.command == "estimate" or options.dry_run else _record(options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, BusyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -68,8 +72,16 @@ def _estimate(options: argparse.Namespace) -> int:
 
 def _record(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    report = record(config, options.out, resume=options.resume, max_dollars=options.max_dollars)
+    report = record(
+        config,
+        options.out,
+        resume=options.resume,
+        max_dollars=options.max_dollars,
+        accept_journal=options.accept_journal,
+    )
     print(f"{report.recorded} (query, model, style) recorded, {report.left} left, ${report.spent:.4f} spent so far")
+    if report.holes:
+        print(f"{report.holes} samples are holes: build leaves their queries out for that model and style")
     for unit, error in list(report.failed.items())[:5]:
         print(f"failed: {unit}: {error}", file=sys.stderr)
     if report.stopped == "budget":
@@ -84,6 +96,12 @@ def _build(options: argparse.Namespace) -> int:
     save_world(world, options.out)
     queries, draws, arms = world.channels.quality.shape
     print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms; play it with uis_env.load_world and UISEnv")
+    left_out = world.provenance["left_out"]
+    for reason, cells in left_out["cells"].items():
+        print(f"not recorded: {cells} cells (query, model, style): {reason}", file=sys.stderr)
+    for kind in ("arms", "channels"):
+        for name, reason in left_out[kind].items():
+            print(f"left out: {name}: {reason}", file=sys.stderr)
     return 0
 
 

@@ -49,7 +49,7 @@ class LiveEnv(gym.Env[Any, Any]):
         order: "passes" (shuffled passes over the queries) or "iid".
         observation: "flat" or "dict".
         max_dollars: never passed, over the life of the journal if there is one.
-        journal: file of every call; what it says was spent counts.
+        journal: file of every call, or an open one; what it says was spent counts.
         transport: None connects through the `openai` SDK.
 
     Attributes:
@@ -73,7 +73,7 @@ class LiveEnv(gym.Env[Any, Any]):
         order: str = "passes",
         observation: str = "flat",
         max_dollars: float = math.inf,
-        journal: Path | str | None = None,
+        journal: CallJournal | Path | str | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.config = config if isinstance(config, LiveConfig) else load_config(Path(config))
@@ -100,7 +100,7 @@ class LiveEnv(gym.Env[Any, Any]):
             box if self._flat else spaces.Dict({"context": box, "action_mask": spaces.MultiBinary(arms)})
         )
         self.outcome: LiveOutcome | None = None
-        self._journal = CallJournal(Path(journal)) if journal is not None else None
+        self._journal = CallJournal(Path(journal)) if isinstance(journal, str | Path) else journal
         self._loop = Loop()
         spent = self._journal.spent if self._journal else 0.0
         self.client = Client(

@@ -56,6 +56,7 @@ class Reply:
         code: the error's code or type in words, in lower case; "moderation" among them if it judges the prompt.
         served: the model that the server says answered; "" if it says nothing.
         cost: US dollars by the provider's own account; NaN if it says nothing.
+        call: id of the call that it came in; "" where it was only read.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Reply:
     code: str = ""
     served: str = ""
     cost: float = math.nan
+    call: str = ""
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -85,9 +87,9 @@ def read_chat(text: str) -> Reply:
     broken = [entry for entry in entries if _broken(entry)]
     samples = tuple(_sample(entry) for entry in entries if not _broken(entry))
     counted = sum(sample.tokens for sample in samples) if samples else math.nan
-    tokens = read_usage(find_usage(data), counted, any(sample.text for sample in samples))
-    if len(samples) == 1 and not broken and not math.isnan(tokens.output):
-        samples = (replace(samples[0], tokens=tokens.output),)
+    tokens = read_usage(find_usage(data), counted or math.nan, any(sample.text for sample in samples))
+    if not broken and not math.isnan(tokens.output):
+        samples = _filled(samples, tokens.output)
     if not samples and broken:
         return replace(_failed(broken[0], "error body"), tokens=tokens, cost=read_cost(data))
     error, detail = None if samples else "empty", reason_of(broken[0]) if broken else ""
@@ -165,6 +167,16 @@ def _failed(data: dict[str, Any], error: str) -> Reply:
     return Reply({}, (), read_usage(find_usage(data)), error, reason_of(data), _code(data), cost=read_cost(data))
 
 
+def _filled(samples: tuple[Sample, ...], output: float) -> tuple[Sample, ...]:
+    """The tokens of the only sample, or of the only one that has none by its log-probabilities."""
+    if len(samples) == 1:
+        return (replace(samples[0], tokens=output),)
+    rest = output - sum(sample.tokens for sample in samples if not math.isnan(sample.tokens))
+    if rest < 0 or sum(math.isnan(sample.tokens) for sample in samples) != 1:
+        return samples
+    return tuple(replace(sample, tokens=rest) if math.isnan(sample.tokens) else sample for sample in samples)
+
+
 def _broken(entry: Mapping[str, Any]) -> bool:
     """Whether the generation of a choice failed on the server's side."""
     return bool(entry.get("error")) or entry.get("finish_reason") in _FAILED
@@ -183,7 +195,7 @@ def _sample(entry: Mapping[str, Any]) -> Sample:
     return Sample(
         text=text,
         finish=finish,
-        tokens=len(values) if values else math.nan,
+        tokens=len(values) if values or (content == [] and not text) else math.nan,
         sum_logprob=total,
         mean_logprob=total / len(values) if values else math.nan,
         flag=flag,

@@ -120,7 +120,7 @@ class Sender:
                     return Batch((), after, (), OUT_OF_BUDGET)
                 begin = time.monotonic()
                 reply, told = await self._attempt(ledger, model, path, body, call, read)
-            after = (call.id,)
+            reply, after = replace(reply, call=call.id), (call.id,)
             if reply.error is None:
                 health.served(model)
                 break
