@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 import tomllib
@@ -259,7 +260,10 @@ EXACT = [
     ("…", "Paris", 0),
 ]
 TABLES = {"numeric": NUMERIC, "choice": CHOICE, "exact": EXACT}
-ROWS = [(kind, *row) for kind, table in TABLES.items() for row in table]
+MORE = Path(__file__).parent / "graded_texts.jsonl"
+ROWS = [(kind, *row) for kind, table in TABLES.items() for row in table] + [
+    tuple(json.loads(line).values()) for line in MORE.read_text(encoding="utf-8").split("\n") if line
+]
 
 
 @pytest.mark.parametrize(("kind", "text", "right", "quality"), ROWS, ids=lambda value: ascii(value)[:24])

@@ -145,6 +145,16 @@ def test_grades_do_not_depend_on_what_surrounds_the_answer(
     assert verifier.grade(verifier.extract(whole), RIGHT[kind]) == 1
 
 
+@given(TEXTS | st.text("ABab()[].,:*! \n0123456789/-", max_size=12))
+def test_a_right_answer_that_is_accepted_is_matched_by_itself(text: str) -> None:
+    for kind, verifier in GRADERS.items():
+        try:
+            verifier.grade("", text)
+        except ValueError:
+            continue
+        assert verifier.grade(verifier.extract(text), text) == 1, kind
+
+
 HUGE = [
     "9" * 10_000,
     "Answer: " + "1," * 10_000,

@@ -17,6 +17,7 @@ _OPEN_OR_CLOSE = re.compile(
     rf"<(?P<close>/)?{_THOUGHT}>|<\|(?:begin|(?P<end>end))_of_thought\|>|◁(?P<kimi>/)?think▷|\[(?P<square>/)?THINK\]",
     re.IGNORECASE,
 )
+_HALFWIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINE_BREAK = re.compile(r"\r\n?|[\u2028\u2029\x85\x0b\x0c]")
@@ -96,6 +97,11 @@ def clean(text: str) -> str:
     text = _LINE_BREAK.sub("\n", INVISIBLE.sub("", visible(text)[-LONGEST:]))
     text = _BLANKS.sub(" ", unicodedata.normalize("NFC", _SPECIAL.sub("", text)))
     return without_remarks(text)
+
+
+def halfwidth(text: str) -> str:
+    """The text with full-width letters, digits and marks as ASCII, such as "（Ｂ）" as "(B)"."""
+    return text.translate(_HALFWIDTH)
 
 
 def without_remarks(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from uis_env.live.verifiers.answers import clean, marked, parts
+from uis_env.live.verifiers.answers import clean, halfwidth, marked, parts
 from uis_env.live.verifiers.verifier import Verifier
 
 _DRESS = re.compile(
@@ -17,7 +17,7 @@ _NAMED = re.compile(
 )
 _BARE = re.compile(rf"[\s#>(\[-]{{0,4}}{_OPTION}[(\[]?(?P<letter>[A-Za-z])[\s)\].:!]{{0,4}}", re.IGNORECASE)
 _LABEL = re.compile(
-    rf"[ #>-]{{0,4}}{_OPTION}(?:[(\[] ?(?P<framed>[A-Za-z]) ?[)\]]|(?P<open>[A-Za-z]) ?[).:：\]](?!\.|\w))",
+    rf"[ #>-]{{0,4}}{_OPTION}(?:[(\[] ?(?P<framed>[A-Za-z]) ?[)\]]|(?P<open>[A-Za-z]) ?[).:：\]](?!\.|\d|\w\.|\w\b))",
     re.IGNORECASE,
 )
 _FIRST = re.compile(r" ?(?P<letter>[A-Za-z])(?=,? (?:because|since|as|due|for|is|was|seems)\b|[,;]| ?[–—-] )")
@@ -25,9 +25,7 @@ _CHOSEN = re.compile(
     r"\b(?i:choose|chose|select|pick|go with|(?:choice|option) is) (?i:option |choice |answer )?"
     r"[(\[]?(?P<letter>[A-Z])(?![\w'’])"
 )
-_ARTICLE = re.compile(
-    r",? (?!(?:is|was|because|since|as|and|or|seems|would|must|should|looks|fits|works|holds)\b)[a-z]"
-)
+_ARTICLE = re.compile(r" (?!(?:is|was|because|since|as|and|or|seems|would|must|should|looks|fits|works|holds)\b)[a-z]")
 _PRONOUN = re.compile(r",? (?!is\b|because\b|since\b)[a-z]")
 _REJECTED_AFTER = re.compile(
     r"[)\]]? (?:(?:is|are|was|were|would be|seems|looks) (?:\w{1,20}ly |also |just )?(?:a |an |the )?"
@@ -42,8 +40,11 @@ _REJECTED_BEFORE = re.compile(
 _SEVERAL = re.compile(
     r"[)\]]?(?: ?,| and| or| ?&| ?/|, (?:and|or)) (?:option |choice )?[(\[]?|[)\]]?[/&,][(\[]?", re.IGNORECASE
 )
+_SMALL = re.compile(r"(?<![\w'’\-/&.])[b-h](?![\w'’+#&]|-\w|\.\w| ?=)")
 _NEVER = re.compile(r"(?!)")
-_RIGHT = re.compile(rf"\s*[(\[]?{_OPTION}[(\[]?(?P<letter>[A-Za-z])(?:\s?[)\].:].*|\s*)", re.IGNORECASE | re.DOTALL)
+_RIGHT = re.compile(
+    rf"\s*[(\[]?{_OPTION}[(\[]?(?P<letter>[A-Za-z])(?:\s?[)\].:](?!\.|\d|\w\.|\w\b).*|\s*)", re.IGNORECASE | re.DOTALL
+)
 
 
 def choice() -> Verifier:
@@ -65,7 +66,7 @@ def choice() -> Verifier:
 def extract(text: str) -> str:
     """The capital letter that a text gives as its answer; "" if there is none."""
     for part in parts(clean(text), negations=True):
-        plain = _DRESS.sub("", part.text)
+        plain = _DRESS.sub("", halfwidth(part.text))
         letter = _announced(plain) if part.announced else _told(plain)
         if letter is not None:
             return letter.upper()
@@ -78,7 +79,7 @@ def grade(answer: str, right: str) -> float:
     Raises:
         ValueError: if the right answer is no letter, alone or before the option's text.
     """
-    found = _RIGHT.fullmatch(_DRESS.sub("", clean(right)))
+    found = _RIGHT.fullmatch(_DRESS.sub("", halfwidth(clean(right))))
     truth = found["letter"].upper() if found else extract(right) if marked(right) else ""
     if not truth:
         raise ValueError(f"the right answer is {right!r}, expected the letter of an option: 'B', '(b)' or 'B. Paris'")
@@ -96,7 +97,8 @@ def _announced(text: str) -> str | None:
     if first and not _REJECTED_AFTER.match(text, first.end()) and not (named and _tied(text, named)):
         return str(next(filter(None, first.groups())))
     if not named:
-        return None
+        small = set(_SMALL.findall(text[:200].partition("\n")[0]))
+        return small.pop() if len(small) == 1 else None
     return "" if _tied(text, named) else named[0][0]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from uis_env.live.verifiers.answers import clean, parts
+from uis_env.live.verifiers.answers import clean, halfwidth, parts
 from uis_env.live.verifiers.verifier import Verifier
 
 DIGITS = 2_000
@@ -61,7 +61,7 @@ _LEAD = re.compile(
 )
 _INTRODUCES = re.compile(
     r"(?:^|[^\w\s)\]%°}'\"’”]|\b(?:is|was|be|are|were|to|of|by|at|about|approximately|exactly|equals?|gives?|gets?"
-    r"|becomes|or|and|than|from|answer|value|result))$",
+    r"|becomes|or|and|than|from))$",
     re.IGNORECASE,
 )
 _STARTS_A_SIGN = re.compile(r"(?:^|[^\w)\]%°}'\"’”-])$")
@@ -69,8 +69,12 @@ _IRRATIONAL_AFTER = re.compile(r" ?[*·×]? ?(?:π|√|pi\b|sqrt\b)")
 _IRRATIONAL_BEFORE = re.compile(r"(?:π|√|\bpi|sqrt)[({]? ?[/*·×]? ?\(?$")
 _REASON = re.compile(r"\b(?:because|since|due to|given that|where|as (?:we|the|it|there|she|he|they))\b", re.IGNORECASE)
 _BETWEEN = r"[^0-9.;:?!\n,=≈]{0,40}"
-_OPERATES = re.compile(rf"{_BETWEEN}(?:[-+*/×·^]|\b(?:plus|minus|times|over|divided by|multiplied by)\b){_BETWEEN}")
-_RESULTS = re.compile(rf"{_BETWEEN}(?:=|≈|→|⇒|\b(?:equals|is|makes|gives)\b)[^0-9.;:?!\n,]{{0,40}}", re.IGNORECASE)
+_OPERATES = re.compile(
+    rf"{_BETWEEN}(?:[-+*/×·^]|\b(?:plus|minus|times|over|of|x|divided by|multiplied by)\b){_BETWEEN}"
+)
+_RESULTS = re.compile(
+    rf"{_BETWEEN}(?:=|≈|→|⇒|,? which \w{{2,6}}\b|\b(?:equals|is|makes|gives)\b)[^0-9.;:?!\n,]{{0,40}}", re.IGNORECASE
+)
 
 
 class Found(NamedTuple):
@@ -173,7 +177,7 @@ def _plain(text: str) -> str:
     """The text with LaTeX, typographic signs and foreign digits in the form that `_NUMBER` reads."""
     text = _RAISED.sub(lambda found: "^" + found[0].translate(_SUPERSCRIPTS), text)
     text = _VULGAR.sub(lambda found: f" {unicodedata.normalize('NFKC', found[0])} ", text)
-    text = "".join(_digit(character) for character in text)
+    text = "".join(_digit(character) for character in halfwidth(text))
     for pattern, to in _REWRITTEN:
         text = pattern.sub(to, text)
     return re.sub(r"[^\S\n]+", " ", text)
