@@ -109,7 +109,12 @@ FORMS = [
     "<answer>{}</answer>",
     "$\\boxed{{\\text{{{}}}}}$",
 ]
-TEXTS = st.text() | st.text(st.characters(codec=None)) | st.text("0123456789.,-−/ eE^%()$½πx=", max_size=40)
+TEXTS = (
+    st.text()
+    | st.text("“”„«»'\"`*_.!…-−$ aA", max_size=6)
+    | st.text(st.characters(codec=None))
+    | st.text("0123456789.,-−/ eE^%()$½πx=", max_size=40)
+)
 
 
 @given(TEXTS)

@@ -85,6 +85,21 @@ def test_a_hanging_function_is_killed_and_blocks_nobody() -> None:
     assert ticks > 10
 
 
+def test_a_cancelled_call_ends_at_once() -> None:
+    """A run that is stopped does not wait for a grader, whatever its time limit."""
+    query = Query("q", "What is 2 + 2?", "4", own(seconds=3000))
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(judge.aside(judge.grade, query, "hang"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await judge.aside(judge.grade, query, "4")).quality == 1
+
+    asyncio.run(cancelled())
+
+
 def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
     """The watchdog needs neither the parent nor the interpreter's lock, which a pattern holds while it is matched."""
     worker = Worker()

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from uis_env.live.queries import Query
 from uis_env.live.reply import Sample, clean
+from uis_env.live.verifiers.process import WORKER
 
 T = TypeVar("T")
 _THREAD = ThreadPoolExecutor(1, "uis-judge")
@@ -39,8 +40,12 @@ async def aside(function: Callable[..., T], query: Query, *arguments: object) ->
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """The result of a function that blocks, off the event loop; one at a time."""
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, function, *arguments)
+    """The result of a function that blocks, off the event loop; one at a time. Cancelled, it ends the worker's call."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_THREAD, function, *arguments)
+    except asyncio.CancelledError:
+        WORKER.interrupt()
+        raise
 
 
 def judge(query: Query, sample: Sample) -> Verdict:

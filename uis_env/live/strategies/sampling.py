@@ -64,7 +64,7 @@ async def adaptive_consistency(ask: Ask, n: int) -> Answer:
         answers += [await ask.extract(sample.text) for sample in batch.samples]
         if not batch.samples:
             break
-    return await _vote(ask, Batch.join(batches))
+    return await _vote(ask, Batch.join(batches), answers)
 
 
 async def _scored(ask: Ask, n: int) -> tuple[Batch, list[float]]:
@@ -74,16 +74,19 @@ async def _scored(ask: Ask, n: int) -> tuple[Batch, list[float]]:
     return batch, scores.values
 
 
-async def _vote(ask: Ask, batch: Batch) -> Answer:
+async def _vote(ask: Ask, batch: Batch, answers: Sequence[str] | None = None) -> Answer:
     scores = await ask.free_scores(batch.samples, [sample.text for sample in batch.samples])
-    return await _elect(ask, batch, scores, [1.0] * len(scores))
+    return await _elect(ask, batch, scores, [1.0] * len(scores), answers)
 
 
-async def _elect(ask: Ask, batch: Batch, scores: Sequence[float], weights: Sequence[float]) -> Answer:
+async def _elect(
+    ask: Ask, batch: Batch, scores: Sequence[float], weights: Sequence[float], answers: Sequence[str] | None = None
+) -> Answer:
     """The answer with the greatest weight; its score is the mean over the samples that gave it."""
     if not batch.samples:
         return Answer("", error=batch.error)
-    answers = [await ask.extract(sample.text) for sample in batch.samples]
+    if answers is None:
+        answers = [await ask.extract(sample.text) for sample in batch.samples]
     votes = await ask.votes(answers)
     winner = elect(votes, weights)
     own = [score for vote, score in zip(votes, scores, strict=True) if vote == votes[winner]]

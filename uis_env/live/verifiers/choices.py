@@ -80,7 +80,9 @@ def grade(answer: str, right: str) -> float:
         ValueError: if the right answer is no letter, alone or before the option's text.
     """
     found = _RIGHT.fullmatch(_DRESS.sub("", halfwidth(clean(right))))
-    truth = found["letter"].upper() if found else extract(right) if marked(right) else ""
+    truth = extract(right)
+    if not (found["letter"].upper() == truth if found else marked(right)):
+        truth = ""
     if not truth:
         raise ValueError(f"the right answer is {right!r}, expected the letter of an option: 'B', '(b)' or 'B. Paris'")
     return float(answer.strip().upper() == truth)

@@ -68,8 +68,9 @@ def keys(answers: Sequence[str]) -> list[str]:
 
 def key(answer: str) -> str:
     """What is compared and counted: case, dashes, quotation marks and the commas of thousands set aside."""
-    text = unicodedata.normalize("NFC", _DASH.sub("-", INVISIBLE.sub("", answer).translate(_QUOTES)))
-    text = unicodedata.normalize("NFC", "\n".join(map(tidy, text.splitlines())).casefold()).strip()
+    text = "\n".join(tidy(line) for line in INVISIBLE.sub("", answer).splitlines())
+    text = _DASH.sub("-", unicodedata.normalize("NFC", text).translate(_QUOTES))
+    text = unicodedata.normalize("NFC", text.casefold()).strip()
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 
 

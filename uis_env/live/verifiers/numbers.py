@@ -113,7 +113,7 @@ def numeric(tolerance: float = 0.0) -> Verifier:
     def grade(answer: str, right: str) -> float:
         truth = _value(extract(right))
         if truth is None:
-            raise ValueError(f"the right answer {right!r} holds no number, expected one for a numeric verifier")
+            raise ValueError(f"the right answer {right!r} holds no number, expected one of at most {DIGITS:,} digits")
         given = _value(answer)
         return 0.0 if given is None else float(_agree(given, truth, slack))
 

@@ -34,6 +34,7 @@ class Worker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
+        self._running = self._stopped = False
         self._replies: queue.Queue[str] = queue.Queue()
         self._loaded: set[str] = set()
 
@@ -51,13 +52,24 @@ class Worker:
             GraderError: if it raises anything else, overruns the limit, or ends the process.
         """
         with self._lock:
-            key = json.dumps(spec, sort_keys=True)
-            if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
-                self._start()
-            if key not in self._loaded:
-                self._ask(spec, LOADING, "load", ())
-                self._loaded.add(key)
-            return self._ask(spec, seconds, method, arguments)
+            self._running = True
+            try:
+                key = json.dumps(spec, sort_keys=True)
+                if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+                    self._start()
+                if key not in self._loaded:
+                    self._ask(spec, LOADING, "load", ())
+                    self._loaded.add(key)
+                return self._ask(spec, seconds, method, arguments)
+            finally:
+                self._running = self._stopped = False
+
+    def interrupt(self) -> None:
+        """Ends the call that runs, if any, from any thread: it raises GraderError."""
+        self._stopped = self._running
+        process = self._process
+        if self._stopped and process is not None and self._owner == os.getpid():
+            process.kill()
 
     def close(self) -> None:
         """Ends the process."""
@@ -83,6 +95,8 @@ class Worker:
             encoding="utf-8",
         )
         self._owner = os.getpid()
+        if self._stopped:
+            self._process.kill()
         self._replies = queue.Queue()
         threading.Thread(target=_read, args=(self._process, self._replies), name="uis-grader", daemon=True).start()
 
