@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments run | paper | workflow | live | list | report`."""
+"""The command line: `python -m experiments COMMAND`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ EXAMPLES = """examples:
   python -m experiments paper uniscale --seeds 20 --out results/paper-short
   python -m experiments list
   python -m experiments report results/quickstart
+  python -m experiments compare results/quickstart results/mine --out results/both
+  python -m experiments reproduce results/quickstart
   python -m experiments speed --peers --json speed.json
 """
 
@@ -101,6 +103,28 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="rebuild tables and report from stored results")
     report.add_argument("dir", type=Path, metavar="DIR", help="a run directory")
 
+    compare = commands.add_parser(
+        "compare",
+        help="one report over runs that played the same episodes",
+        epilog="example:\n  python -m experiments compare results/quickstart results/mine --out results/both",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("dirs", type=Path, nargs="+", metavar="DIR", help="run directories, two or more")
+    compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="where tables and report go")
+
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="play a run again from its manifest: the same numbers?",
+        description="Status 0: byte by byte, or within rounding where versions differ; 1: other numbers.",
+        epilog="example:\n  python -m experiments reproduce results/quickstart",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    reproduce.add_argument("dir", type=Path, metavar="DIR", help="a run directory; it is only read")
+    reproduce.add_argument("--trust", action="store_true", help="run the modules that the manifest names")
+    reproduce.add_argument(
+        "--workers", type=int, metavar="N", help="threads that play work units (default: one per core)"
+    )
+
     speed = commands.add_parser("speed", help="rounds per second beside what people would use instead")
     speed.add_argument("--peers", action="store_true", help="also time other libraries, where installed ([peers])")
     speed.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
@@ -151,6 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from experiments import calibration
 
                 return calibration.command(args.out, args.seeds)
+            case "compare":
+                return commands.compare(args.dirs, args.out)
+            case "reproduce":
+                with remembered():
+                    return commands.reproduce(args.dir, args.trust, args.workers)
             case "list":
                 return commands.show_list()
             case "speed":

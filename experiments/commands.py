@@ -129,6 +129,40 @@ def report(root: Path) -> int:
     return 0
 
 
+def compare(roots: list[Path], out: Path) -> int:
+    """`compare DIR DIR ... --out DIR`: tables and report over the agents of several runs."""
+    from experiments import compare as runs
+
+    if (out / "units").exists():
+        raise store.StoreError(f"{out} is a run directory. Choose another --out")
+    read = runs.read(roots)
+    cells = runs.merge(read)
+    store.write_json(out / "manifest.json", runs.manifest(read, cells, out.resolve().name))
+    store.write_runs(out, cells)
+    console = Console()
+    write_tables(out, cells, console)
+    console.print(f"report: [bold]{out / 'report.html'}[/]", highlight=False)
+    return 0
+
+
+def reproduce(root: Path, trust: bool, workers: int | None) -> int:
+    """`reproduce DIR`: plays a run again from its manifest; 0 if the numbers are the same, else 1."""
+    from experiments import backend
+    from experiments import reproduce as again
+
+    console = Console()
+
+    def played(config: Config, folder: Path) -> list[Cell]:
+        backend.configure()
+        from experiments.runner import Runner
+
+        return play(Runner(config, folder, workers=workers), console)
+
+    found = again.reproduce(root, trust, played)
+    console.print(found.text, highlight=False, soft_wrap=True)
+    return found.status
+
+
 def show_list() -> int:
     """`list`: what can stand in a config, each with a line."""
     from agents import AGENTS

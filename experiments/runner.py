@@ -155,9 +155,12 @@ class Runner:
         """
         if not (self.store.root / "manifest.json").exists():
             return
-        if not self.store.holds_results():  # a config that could not be played holds no folder
+        if self.store.holds_results():
+            old = read_manifest(self.store.root)
+        elif not (self.store.root / "runs.npz").exists():  # a config that could not be played holds no folder
             return
-        old = read_manifest(self.store.root)
+        else:
+            raise StoreError(f"{self.store.root} holds results without their units. Choose another --out")
         keys = _clashes(old["config"], self.config.to_json())
         if old["seed_block"] != self.player.block:
             keys.append("block")
