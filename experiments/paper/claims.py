@@ -18,10 +18,16 @@ from experiments.tables import to_csv
 
 VERDICTS = {
     "yes": "our interval holds the published number, or lies on the side that was claimed in words",
-    "sign only": "our interval lies on the published side of zero (of one, for ratios), but elsewhere",
-    "open": "our interval includes zero (one)",
-    "no": "our interval lies on the other side; for a value of its own, does not hold the published number",
+    "sign only": "our interval lies on the published side of zero (of one, for ratios), but not at the number",
+    "no": "our interval lies on the other side, or is narrow and shows no side; a value of its own lies elsewhere",
+    "cannot tell": "half the width of our interval exceeds half the published effect; in words: it includes zero",
 }
+STATUS = {
+    "fitted": "the simulator was fitted to this number: agreement says how good the fit is, and nothing more",
+    "by construction": "a policy that ignores the query does as well, so the claim says nothing about learning from it",
+    "free": "neither: only these are counted, each published number once, by its worst verdict",
+}
+_WORST = ("no", "cannot tell", "sign only", "yes", "")
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,6 +40,9 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         other: what it is compared with; None for a value of its own.
         compare: difference or ratio.
         why: what is known of the reason, where ours disagrees.
+        fitted: whether the simulator was fitted to it.
+        number: which published number this is, where one number is compared with several of ours; by default the claim
+            stands for itself.
     """
 
     text: str
@@ -42,6 +51,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     other: str | None = None
     compare: Literal["difference", "ratio"] = "difference"
     why: str = ""
+    fitted: bool = False
+    number: str = ""
 
     def __post_init__(self) -> None:
         if (self.published is None) == (self.expect is None):
@@ -74,12 +85,14 @@ C = TypeVar("C", bound=Claim)
 class Section(msgspec.Struct, Generic[C], frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Claims under one heading, each evaluated in each of `worlds` of one config.
 
-    `published = false`: expectations of our own, which no count of published comparisons includes.
+    `published = false`: expectations of our own, which no count of published comparisons includes. `fitted = true`: the
+    simulator was fitted to all of them.
     """
 
     title: str
     note: str = ""
     published: bool = True
+    fitted: bool = False
     config: str
     worlds: Annotated[tuple[str, ...], Meta(min_length=1)] = ("A", "B")
     claims: Annotated[tuple[C, ...], Meta(min_length=1)]
@@ -95,6 +108,8 @@ class Finding(Generic[C]):
         ours: with its interval.
         seeds: how many there are in all.
         few: over the first `few_seeds`, as in the paper; None where that is not asked.
+        blind: the same of a policy that ignores the query, in the place of the one that was claimed to look at it; None
+            where there is none.
     """
 
     section: Section[C]
@@ -105,6 +120,21 @@ class Finding(Generic[C]):
     seeds: int
     few: Estimate | None = None
     few_seeds: int = 0
+    blind: Estimate | None = None
+
+    @property
+    def status(self) -> str:
+        """A key of STATUS; empty for what is not published."""
+        if not self.section.published:
+            return ""
+        if self.section.fitted or self.claim.fitted:
+            return "fitted"
+        return "by construction" if self.blind is not None and judge(self.claim, self.blind) == "yes" else "free"
+
+    @property
+    def number(self) -> tuple[str, ...]:
+        """Which published number it is compared with."""
+        return (self.claim.number,) if self.claim.number else (self.section.title, self.claim.text)
 
     @property
     def verdict(self) -> str:
@@ -150,32 +180,54 @@ def evaluate(
 
 
 def judge(claim: Claim, ours: Estimate) -> str:
-    """Whether ours agrees.
+    """Whether ours agrees: a key of VERDICTS; empty without an interval.
 
-    A value of its own: "yes" if the published number lies in our interval, else "no". A comparison: "yes" if our
-    interval holds the published number and lies on its side of zero (one, for ratios), "sign only" if it lies on that
-    side but elsewhere, "open" if it includes zero, "no" if it lies on the other side. In words: the same without a
-    number.
+    First: an interval whose half width exceeds half the published effect (its distance from zero, or from one for
+    ratios) cannot tell, whatever it holds: few seeds must not agree more. Then a comparison is "yes" if the interval
+    holds the published number and lies on its side, "sign only" if it lies on that side but elsewhere, else "no"; a
+    value of its own is "yes" if the interval holds the published one, else "no". A claim in words is "yes" or "no" by
+    the side, and cannot be told if the interval includes zero (one).
     """
     if math.isnan(ours.low):
         return ""
+    neutral = 1.0 if claim.compared and claim.compare == "ratio" else 0.0
+    beside = ours.low > neutral or ours.high < neutral
+    if claim.published is None:
+        agrees = (ours.low > neutral) == (claim.expect == "above")
+        return "cannot tell" if not beside else "yes" if agrees else "no"
+    if ours.half > abs(claim.published - neutral) / 2:
+        return "cannot tell"
+    holds = ours.low <= claim.published <= ours.high
     if not claim.compared:
-        assert claim.published is not None
-        return "yes" if ours.low <= claim.published <= ours.high else "no"
-    neutral = 1.0 if claim.compare == "ratio" else 0.0
-    if ours.low <= neutral <= ours.high:
-        return "open"
-    above = claim.expect == "above" if claim.published is None else claim.published > neutral
-    if (ours.low > neutral) != above:
+        return "yes" if holds else "no"
+    if not beside or (ours.low > neutral) != (claim.published > neutral):
         return "no"
-    return "yes" if claim.published is None or ours.low <= claim.published <= ours.high else "sign only"
+    return "yes" if holds else "sign only"
 
 
 def counts(findings: Iterable[Finding[C]]) -> str:
-    """How many comparisons came out how, in words."""
-    verdicts = [found.verdict for found in findings if found.claim.compared and found.section.published]
-    return f"{len(verdicts)} published comparisons: " + ", ".join(
-        f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS
+    """How many published comparisons are fitted, by construction and free, and how the free ones came out, in words.
+
+    Each published number counts once: as fitted if the simulator was fitted to it, as by construction if it is so
+    wherever it was compared, else by the worst verdict of what is free.
+    """
+    numbers: dict[tuple[str, ...], list[Finding[C]]] = {}
+    for found in findings:
+        if found.claim.compared and found.section.published:
+            numbers.setdefault(found.number, []).append(found)
+    kinds = dict.fromkeys(STATUS, 0)
+    verdicts = []
+    for several in numbers.values():
+        status = {found.status for found in several}
+        kind = "fitted" if "fitted" in status else "free" if "free" in status else "by construction"
+        kinds[kind] += 1
+        if kind == "free":
+            verdicts.append(min((found.verdict for found in several if found.status == "free"), key=_WORST.index))
+    no, signs = verdicts.count("no") + verdicts.count("sign only"), verdicts.count("sign only")
+    parts = ", ".join(f"{kind} {number}" for kind, number in kinds.items())
+    return (
+        f"{len(numbers)} published comparison{'' if len(numbers) == 1 else 's'}: {parts}: {verdicts.count('yes')} yes / "
+        f"{no} no{f' ({signs} with the sign)' if signs else ''} / {verdicts.count('cannot tell')} cannot tell"
     )
 
 
@@ -185,7 +237,8 @@ def claims_csv(findings: Sequence[Finding[C]]) -> str:
     own = list(findings[0].claim.columns()) if findings else []
     header = (
         *("section", "claim", "config", "world", "simulated", *own, "compare", "published", "expect", "seeds"),
-        *("ours", "lo", "hi", "agrees", "ours_few", "lo_few", "hi_few", "agrees_few", "why"),
+        *("ours", "lo", "hi", "agrees", "status", "number", "blind", "blind_lo", "blind_hi"),
+        *("ours_few", "lo_few", "hi_few", "agrees_few", "why"),
     )
     return to_csv(
         header,
@@ -195,7 +248,8 @@ def claims_csv(findings: Sequence[Finding[C]]) -> str:
                 *f.claim.columns().values(),
                 f.claim.compare if f.claim.compared else "",
                 nothing if f.claim.published is None else float(f.claim.published),
-                *(f.claim.expect or "", f.seeds, *f.ours, f.verdict),
+                *(f.claim.expect or "", f.seeds, *f.ours, f.verdict, f.status, " · ".join(f.number)),
+                *(f.blind or (nothing,) * 3),
                 *(f.few or (nothing,) * 3),
                 *(f.few_verdict, f.claim.why),
             )

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from experiments import html
-from experiments.paper.claims import VERDICTS, Claim, Finding, counts
+from experiments.paper.claims import STATUS, VERDICTS, Claim, Finding, counts
 
 
 def claims(findings: Sequence[Finding[Any]]) -> str:
@@ -31,12 +31,13 @@ def claims(findings: Sequence[Finding[Any]]) -> str:
             line.append(f"<td>{_published(claim)}</td>")
             for world in worlds:
                 finding = next(f for f in own if f.claim is claim and f.world == world)
-                line.append(f"<td>{html.interval(*finding.ours, claim.write)}<br>{_verdict(finding.verdict)}</td>")
+                line.append(f"<td>{html.interval(*finding.ours, claim.write)}<br>{_judged(finding)}</td>")
                 if finding.few is not None:
                     line.append(
                         f"<td>{html.interval(*finding.few, claim.write)}<br>{_verdict(finding.few_verdict)}</td>"
                     )
-            rows.append("<tr>" + "".join(line) + "</tr>")
+            counted = any(f.status in ("", "free") for f in own if f.claim is claim)
+            rows.append(f'<tr class="{"" if counted else "uncounted"}">' + "".join(line) + "</tr>")
         note = f'<p class="caption">{escape(section.note)}</p>' if section.note else ""
         head = f'<tr><th class="name">claim</th><th>published</th>{header}</tr>'
         parts.append(f"<h3>{escape(section.title)}</h3>{note}{html.table(head, rows)}")
@@ -67,8 +68,9 @@ recorded outcomes beside them.</p>"""
 
 
 def _verdicts() -> str:
-    terms = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in VERDICTS.items())
-    return f'<dl class="terms">{terms}</dl>'
+    told = {**VERDICTS, **STATUS}.items()
+    terms = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in told)
+    return f'<style>tr.uncounted, .uncounted {{ opacity: 0.55; }}</style><dl class="terms">{terms}</dl>'
 
 
 def _simulated(findings: Sequence[Finding[Any]], world: str) -> bool:
@@ -76,14 +78,14 @@ def _simulated(findings: Sequence[Finding[Any]], world: str) -> bool:
 
 
 def _disagreements(findings: Sequence[Finding[Any]]) -> str:
-    """What came out the other way or open, with what is known of the reason: comparisons, and values that have one."""
+    """What is not "yes", with what is known of the reason: comparisons, and values that have one."""
     rows = [
         f'<tr><td class="text">{escape(f.section.title)}: {escape(f.claim.text)}</td><td>{escape(f.world)}</td>'
         f"<td>{_published(f.claim)}</td>"
         f"<td>{html.interval(*f.ours, f.claim.write)}</td><td>{_verdict(f.verdict)}</td>"
         f'<td class="text">{escape(f.claim.why)}</td></tr>'
         for f in findings
-        if (f.claim.compared or f.claim.why) and f.verdict in ("no", "open")
+        if (f.claim.compared or f.claim.why) and f.verdict not in ("yes", "") and f.status in ("", "free")
     ]
     if not rows:
         return "<p>Nowhere.</p>"
@@ -91,6 +93,13 @@ def _disagreements(findings: Sequence[Finding[Any]]) -> str:
         '<tr><th class="name">claim</th><th>world</th><th>published</th><th>ours</th><th>agrees?</th><th>why</th></tr>'
     )
     return html.table(head, rows)
+
+
+def _judged(finding: Finding[Any]) -> str:
+    """The verdict, grey and with its reason where it does not count."""
+    if finding.status in ("", "free"):
+        return _verdict(finding.verdict)
+    return f'<span class="uncounted">{escape(finding.verdict)} ({escape(finding.status)})</span>'
 
 
 def _verdict(verdict: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Meta
 
@@ -18,6 +19,8 @@ from experiments.sweeps import measures
 from experiments.sweeps.measures import VALUES, Array, Policy, Sweep, curve
 
 CLAIMS = Path(__file__).parent / "claims.toml"
+BLIND = "best_fixed"
+"""A chooser that never looks at the query: the configuration of the best mean reward at each price."""
 Price = Annotated[float, Meta(ge=0.0)]
 
 
@@ -93,9 +96,10 @@ def find(section: Section[Claim], claim: Claim, world: str, sweeps: Sequence[Swe
         raise ConfigError(f"claim {claim.text!r}: {section.config} has no world {world!r}")
     try:
         ours = measure(sweep, claim)
+        blind = measure(sweep, msgspec.structs.replace(claim, policy=BLIND)) if claim.policy in sweep.agents else None
     except KeyError as error:
         raise ConfigError(f"claim {claim.text!r}: {section.config} has no {error.args[0]}") from None
-    return Finding(section, claim, world, sweep.game.world.simulated, ours, len(sweep.seeds))
+    return Finding(section, claim, world, sweep.game.world.simulated, ours, len(sweep.seeds), blind=blind)
 
 
 def measure(sweep: Sweep, claim: Claim) -> Estimate:

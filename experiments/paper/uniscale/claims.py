@@ -18,6 +18,8 @@ from experiments.statistics import Estimate
 CLAIMS = Path(__file__).parent / "claims.toml"
 FEW = 5
 """Seeds of the paper."""
+OWN, BLIND = "uniscale", "linucb_arm_only"
+"""The learner, and the kind of the same learner without a query."""
 WARMUP = 50
 """Rounds that no metric but regret counts."""
 
@@ -70,8 +72,8 @@ def find(section: Section[Claim], claim: Claim, world: str, cells: Sequence[Cell
     window = Window(*claim.rounds) if claim.rounds else Window(start, own.rounds)
     scale = 100.0 if claim.metric == "accuracy" else 1.0
 
-    def estimate(seeds: int | None) -> Estimate:
-        mine = scale * measures.measure(own, claim.agent, claim.metric, window, seeds)
+    def estimate(seeds: int | None, agent: str = claim.agent) -> Estimate:
+        mine = scale * measures.measure(own, agent, claim.metric, window, seeds)
         if there is None or claim.other is None:
             return statistics.estimate(mine)
         other = scale * measures.measure(there, claim.other, claim.metric, window, seeds)
@@ -79,9 +81,11 @@ def find(section: Section[Claim], claim: Claim, world: str, cells: Sequence[Cell
 
     try:
         ours, few = estimate(None), estimate(FEW)
+        blind = own.of_kind(BLIND) if claim.agent == OWN and claim.compared else None
+        ignoring = None if blind is None or blind == claim.other else estimate(None, blind)
     except ValueError as error:
         raise ConfigError(f"claim {claim.text!r}: {error}") from None
-    return Finding(section, claim, world, bool(own.references["simulated"]), ours, len(own.seeds), few, FEW)
+    return Finding(section, claim, world, bool(own.references["simulated"]), ours, len(own.seeds), few, FEW, ignoring)
 
 
 def _cell(section: Section[Claim], claim: Claim, cells: Sequence[Cell], world: str, agent: str) -> Cell:

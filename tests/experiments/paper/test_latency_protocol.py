@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -150,6 +151,33 @@ def test_claims_about_what_is_not_there_are_refused(small, fields, message):
 def test_an_axis_belongs_to_areas_crossings_and_places(fields):
     with pytest.raises(ValueError, match="expected an axis for an area, a crossing or a place"):
         Claim(text="x", published=1.0, policy="probe", **fields)
+
+
+def test_what_a_chooser_of_one_configuration_does_as_well_is_by_construction(small):
+    """Where tokens are expensive, the smallest configurations win without a look at the query."""
+    _, _, sweep = small
+    claim = Claim(
+        text="x", policy="arm_only", metric="share", tokens=1e-3, budgets=(2,), other_budgets=(32,), expect="above"
+    )
+    section = Section(title="t", config="run", worlds=("small",), claims=(claim,))
+    [found] = evaluate([section], {"run": [sweep]}, find)
+    assert found.blind == measure(sweep, msgspec.structs.replace(claim, policy="best_fixed"))
+    chosen = sweep.policies["best_fixed"]
+    place = [i for i, p in enumerate(sweep.game.preferences) if np.isclose(p.tokens, 1e-3) and p.latency == 0]
+    arm = sweep.game.world.catalog.arms[int(chosen.arm[0, 0, place[0]])]
+    assert found.status == ("by construction" if arm.budget[0] == 2 else "free")
+    oracle = msgspec.structs.replace(claim, policy="oracle")
+    [other] = evaluate([Section(title="t", config="run", worlds=("small",), claims=(oracle,))], {"run": [sweep]}, find)
+    assert other.blind is None and other.status == "free"
+
+
+def test_fitted_claims_are_those_of_the_calibration():
+    """Static configurations and the oracle's accuracy are targets of the fit; nothing that an agent does is."""
+    for section in load_claims(CLAIMS, Claim):
+        for claim in section.claims:
+            static = claim.policy.startswith("static:")
+            oracle = claim.policy == "oracle_published" and claim.metric == "accuracy" and section.published
+            assert (section.fitted or claim.fitted) == (static or oracle), claim.text
 
 
 def test_the_report_holds_claims_figures_and_tables(small, tmp_path, sweep_config):

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments import paper
 from experiments.config import ConfigError, load_config, parse_config
 from experiments.paper import uniscale
-from experiments.paper.claims import Section, evaluate, judge
+from experiments.paper.claims import Finding, Section, counts, evaluate, judge
 from experiments.paper.claims import load_claims as load
 from experiments.paper.uniscale import PROTOCOL, measures
 from experiments.paper.uniscale.claims import CLAIMS, Claim, find
@@ -144,21 +146,72 @@ COMPARED = {"text": "more", "preference": "plain", "agent": "uniscale", "metric"
     [
         ({"published": 0.05}, (0.04, 0.03, 0.06), "yes"),
         ({"published": 0.05}, (0.02, 0.01, 0.03), "sign only"),
-        ({"published": 0.05}, (0.02, -0.01, 0.08), "open"),
+        ({"published": 0.05}, (0.02, -0.01, 0.08), "cannot tell"),
+        ({"published": 0.05}, (0.05, 0.02, 0.08), "cannot tell"),  # as close as can be, and too wide
+        ({"published": 0.05}, (0.05, 0.026, 0.074), "yes"),
+        ({"published": 0.05}, (0.0, -0.01, 0.01), "no"),  # narrow, and shows no side
         ({"published": 0.05}, (-0.02, -0.03, -0.01), "no"),
         ({"published": -0.05}, (-0.02, -0.03, -0.01), "sign only"),
         ({"published": 0.15, "compare": "ratio"}, (0.6, 0.5, 0.7), "sign only"),
+        ({"published": 0.15, "compare": "ratio"}, (0.6, 0.1, 1.1), "cannot tell"),
         ({"published": 1.2, "compare": "ratio"}, (0.6, 0.5, 0.7), "no"),
         ({"expect": "above"}, (0.02, 0.01, 0.03), "yes"),
         ({"expect": "below"}, (0.02, 0.01, 0.03), "no"),
-        ({"expect": "below"}, (0.02, -0.01, 0.03), "open"),
+        ({"expect": "below"}, (0.02, -0.01, 0.03), "cannot tell"),
         ({"other": None, "published": 0.7}, (0.71, 0.69, 0.73), "yes"),
         ({"other": None, "published": 0.8}, (0.71, 0.69, 0.73), "no"),
+        ({"other": None, "published": 0.1}, (0.71, 0.6, 0.8), "cannot tell"),
         ({"published": 0.05}, (0.04, np.nan, np.nan), ""),
     ],
 )
 def test_verdicts(changes, ours, verdict):
     assert judge(Claim(**{**COMPARED, **changes}), Estimate(*ours)) == verdict
+
+
+@given(
+    published=st.floats(-2, 2).filter(lambda x: abs(x) > 1e-3),
+    value=st.floats(-2, 2),
+    half=st.floats(0, 4),
+    wider=st.floats(1, 10),
+)
+def test_a_wider_interval_never_agrees_more(published, value, half, wider):
+    claim = Claim(**COMPARED, published=published)
+    narrow, wide = (judge(claim, Estimate(value, value - h, value + h)) for h in (half, half * wider))
+    if wide == "yes":  # then the published number was near enough, and the width small enough, all along
+        assert half <= abs(published) / 2
+        assert narrow in ("yes", "sign only")
+    if narrow == "cannot tell":
+        assert wide == "cannot tell"
+
+
+def finding(text, ours, blind=None, section=None, **more):
+    claim = Claim(**{**COMPARED, "text": text}, published=0.05, **more)
+    section = section or Section(title="t", config="run", claims=(claim,))
+    return Finding(section, claim, "A", True, Estimate(*ours), 5, blind=blind and Estimate(*blind))
+
+
+def test_each_published_number_counts_once_and_only_if_it_is_free():
+    yes, no, wide = (0.05, 0.04, 0.06), (-0.05, -0.06, -0.04), (0.05, -0.1, 0.2)
+    fitted = Section(title="f", config="run", fitted=True, claims=(Claim(**COMPARED, published=0.05),))
+    ours = Section(title="o", config="run", published=False, claims=(Claim(**COMPARED, published=0.05),))
+    found = [
+        finding("a", yes),
+        finding("a", no),  # the same claim in another world: the worse verdict counts
+        finding("b", yes, number="n"),
+        finding("c", wide, number="n"),
+        finding("d", yes, fitted=True),
+        finding("e", yes, section=fitted),
+        finding("g", yes, blind=yes),
+        finding("h", yes, blind=no),
+        finding("i", (0.02, 0.01, 0.03)),
+        finding("j", yes, section=ours),
+    ]
+    assert [one.status for one in found] == ["free"] * 4 + ["fitted"] * 2 + ["by construction"] + ["free"] * 2 + [""]
+    assert counts(found) == (
+        "7 published comparisons: fitted 2, by construction 1, free 4: 1 yes / 2 no (1 with the sign) / 1 cannot tell"
+    )
+    # one of two worlds says more than the construction
+    assert "by construction 0, free 1: 0 yes / 1 no" in counts([finding("k", yes, blind=yes), finding("k", no)])
 
 
 def test_claims_are_evaluated_on_the_runs(own_cell):
@@ -281,7 +334,7 @@ agents = [{ name = "best_fixed" }, { name = "oracle" }, { name = "random" }, { n
     assert paper.command(["uniscale"], out, seeds=3, workers=1, only=["uniscale_main", "uniscale_livecodebench"]) == 0
     said = capsys.readouterr().out
     assert "uniscale_livecodebench is left out" in said
-    assert "2 published comparisons: 2 yes" in said
+    assert "1 published comparison: fitted 0, by construction 0, free 1: 1 yes / 0 no" in " ".join(said.split())
     assert "UniScale" in (out / "report.html").read_text()
     out = out / "uniscale"
     rows = table((out / "agents.csv").read_text())
