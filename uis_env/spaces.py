@@ -142,4 +142,5 @@ def check_options(options: Mapping[str, Any], *functions: Callable[..., Any]) ->
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise TypeError(f"there is no option {name!r}{hint} Options: {', '.join(known)}")
+            # Python's words: libraries that try an option first look for them (TorchRL's frameskip).
+            raise TypeError(f"got an unexpected keyword argument {name!r}{hint} Options: {', '.join(known)}")

@@ -101,6 +101,8 @@ class VectorReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorA
         low = np.append(0.0, -high[1:]).astype(np.float32)
         self.reward_space = spaces.Box(low, np.append(max(high[0], 1.0), 0 * high[1:]).astype(np.float32))
         self.reward_dim = len(self.objectives)
+        # MO-Gymnasium's own wrappers look for it there.
+        env.unwrapped.reward_space = self.reward_space  # type: ignore[attr-defined]
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As the environment's, with the vector in the place of the reward, which is in `info["reward"]`."""

@@ -276,7 +276,7 @@ def test_bad_options_are_refused(tiny_world: World) -> None:
     assert make(tiny_world, num_envs=np.int64(2)).num_envs == 2  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="autoreset is 'never', expected 'next_step' or 'same_step' or 'disabled'"):
         make(tiny_world, autoreset="never")
-    with pytest.raises(TypeError, match="no option 'auto_reset'; did you mean 'autoreset'"):
+    with pytest.raises(TypeError, match="argument 'auto_reset'; did you mean 'autoreset'"):
         make(tiny_world, auto_reset="never")
     envs = make(tiny_world)
     with pytest.raises(ValueError, match="expected all of them in the first reset"):

@@ -106,6 +106,7 @@ def test_vectors_of_rewards(world_factory: Factory, without: tuple[str, ...]) ->
     cost = [n for n in ("dollars", "eflops") if n not in without][:1]
     assert env.objectives == ("quality", *cost, *(["latency"] if "latency" not in without else []))
     assert env.reward_space.shape == (env.reward_dim,) == (len(env.objectives),)
+    assert env.unwrapped.reward_space == env.reward_space  # type: ignore[attr-defined]
     env.reset(seed=0)
     plain.reset(seed=0)
     for t in range(20):
