@@ -49,6 +49,7 @@ class Episodes(Streams):
     Attributes:
         reward, scenario, schedule: what is played, beside what `Streams` has.
         horizon: rounds of an episode, those of the hold-out included.
+        place: (P,) int64, which block of Q rows of `observations` a phase shows.
 
     Raises:
         ValueError: naming the option that does not fit and what was expected.
@@ -103,7 +104,7 @@ class Episodes(Streams):
         self._table, self._channels = _pack(bandit), tuple(bandit.channels.present())
         self.masks = bandit.mask.reshape(-1, arms).view(np.int8)
         self.expected = bandit.expected.reshape(-1, arms)
-        blocks, self._place, self.observations = _observations(bandit)
+        blocks, self.place, self.observations = _observations(bandit)
         self._open(observation, blocks, unavailable)
 
     @property
@@ -164,9 +165,9 @@ class Episodes(Streams):
         )
         query, draw, phase = (part.reshape(len(seeds), -1).T for part in tape)
         query = seen = cell = query.astype(np.int64, order="C")
-        if len(self._place) > 1:
+        if len(self.place) > 1:
             cell = phase * self.queries + query
-            seen = self._place[phase] * self.queries + query
+            seen = self.place[phase] * self.queries + query
         row = cell * self.draws
         row += draw
         row *= self.arms

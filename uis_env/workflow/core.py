@@ -15,7 +15,7 @@ from uis_env.bandit import Phase, Reward, tabulate
 from uis_env.episodes import resolve_reward
 from uis_env.outcomes import World
 from uis_env.streams import Rounds, Streams, query_rows
-from uis_env.workflow.rules import Progress, TaskRules, rounding
+from uis_env.workflow.rules import Progress, TaskRules, task_rules
 from uis_env.worlds import load
 
 Array = NDArray[Any]
@@ -150,8 +150,7 @@ class Workflow(Streams):
         self.context = context
         self.tables, self.groups = _tables(self, grouped, query_rows(self.world, queries, split), context)
         self.horizon, (seconds, tokens) = steps, self.limits
-        slack = rounding(seconds, steps), rounding(tokens, steps)
-        self.rules: TaskRules = TaskRules(steps, self.quorum, float(self.reward.quality), seconds, tokens, slack)
+        self.rules: TaskRules = task_rules(steps, self.quorum, float(self.reward.quality), seconds, tokens)
         self.observations, self.masks = self.tables.context, self.tables.mask.view(np.int8)
         right, spent = (part.mean(axis=1, dtype=np.float64) for part in (self.tables.right, self.tables.spent))
         self.expected = (self.reward.quality * right - spent).astype(np.float32)

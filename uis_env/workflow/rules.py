@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from uis_env.rules import Paid
 
@@ -34,6 +37,8 @@ class TaskRules(NamedTuple):
         quality: what success pays.
         seconds, tokens: the limits, infinite where there is none.
         slack: by how much seconds and tokens may be overrun for `rounding`.
+        inverse: 1 / (steps, quorum, seconds, tokens) as float32 numbers, 1 where there is no limit: compilers turn
+            divisions by constants into products, which round otherwise.
     """
 
     steps: int
@@ -42,6 +47,7 @@ class TaskRules(NamedTuple):
     seconds: float
     tokens: float
     slack: tuple[float, float]
+    inverse: tuple[float, float, float, float]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -66,12 +72,15 @@ class TaskRules(NamedTuple):
     def shares(self, xp: Any, state: Progress) -> Any:
         """(..., 4) float32: steps, needed successes, seconds and tokens left, as shares of their first value."""
         left = (
-            (self.steps - state.step) / self.steps,
-            state.need / self.quorum,
-            _share(xp, state.seconds, self.seconds),
-            _share(xp, state.tokens, self.tokens),
+            (self.steps - state.step).astype(xp.float32),
+            state.need.astype(xp.float32),
+            state.seconds,
+            state.tokens,
         )
-        return xp.clip(xp.stack(left, axis=-1), 0, 1).astype(xp.float32)
+        shares = [
+            xp.where(part < xp.inf, part, xp.float32(1)) * one for part, one in zip(left, self.inverse, strict=True)
+        ]
+        return xp.clip(xp.stack(shares, axis=-1), 0, 1).astype(xp.float32)
 
     def step(self, xp: Any, state: Progress, found: Mapping[str, Any]) -> Paid:
         """One step of every task that is not over; a step that overruns a limit does not count."""
@@ -97,10 +106,11 @@ class TaskRules(NamedTuple):
         return {"seconds": state.seconds, "tokens": state.tokens}
 
 
-def _share(xp: Any, left: Any, limit: Any) -> Any:
-    limit = xp.asarray(limit, xp.float32)
-    finite = limit < xp.inf
-    return xp.where(finite, left, xp.float32(1)) / xp.where(finite, limit, xp.float32(1))
+def task_rules(steps: int, quorum: int, quality: float, seconds: float, tokens: float) -> TaskRules:
+    """The rules of a task; limits that there are not are infinite."""
+    inverse = tuple(float(np.float32(1 / n)) if n < math.inf else 1.0 for n in (steps, quorum, seconds, tokens))
+    slack = rounding(seconds, steps), rounding(tokens, steps)
+    return TaskRules(steps, quorum, quality, seconds, tokens, slack, inverse)  # type: ignore[arg-type]
 
 
 def rounding(limit: float, steps: int) -> float:
