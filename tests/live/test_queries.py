@@ -87,6 +87,16 @@ def test_a_file_of_queries_cannot_name_code(tmp_path: Path, function: object) ->
             load_queries(Table({"file": path.name, "callbacks": allowed}, "queries"), tmp_path)
 
 
+def test_a_row_cannot_ask_for_hours(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    pattern = {"kind": "regex", "pattern": "(a+)+$", "seconds": 3600}
+    path.write_text(json.dumps(ROW | {"verifier": pattern}))
+    with pytest.raises(ValueError, match=r"queries\.jsonl:1\.verifier\.seconds: 3600, expected at most 60"):
+        read_queries(path)
+    path.write_text(json.dumps(ROW))
+    assert read_queries(path, pattern)[0].query_id == "a"
+
+
 def test_a_config_can_name_code_and_allow_it(tmp_path: Path) -> None:
     path = tmp_path / "queries.jsonl"
     path.write_text(json.dumps(ROW))

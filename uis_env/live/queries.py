@@ -12,6 +12,9 @@ from uis_env.live.reply import clean
 from uis_env.live.table import Table
 from uis_env.live.verifiers import GraderError, Verifier, entry_verifier, make_verifier
 
+MOST_SECONDS = 60
+"""Time limit of a grader that a row may ask for; the config may allow more."""
+
 
 class Query(NamedTuple):
     """One request.
@@ -107,6 +110,9 @@ def _query(line: str, where: str, verifier: Any, callbacks: Sequence[str], made:
             f"{where}.verifier.function: {function!r} is code: name it in the config, as [queries] verifier or in "
             "[queries] callbacks"
         )
+    seconds = spec.get("seconds", 0) if "verifier" in row and isinstance(spec, Mapping) else 0
+    if isinstance(seconds, int | float) and seconds > MOST_SECONDS:
+        raise ValueError(f"{where}.verifier.seconds: {seconds}, expected at most {MOST_SECONDS} in a row of a file")
     settings = json.dumps(spec, sort_keys=True, default=str)
     if settings not in made:
         made[settings] = make_verifier(spec if isinstance(spec, str) else Table(spec, f"{where}.verifier"))
