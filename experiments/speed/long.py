@@ -31,7 +31,7 @@ from agents import (
 from agents.agent import Agent
 from agents.fusion import fuse, joint_rows
 from agents.posterior import Gaussian
-from agents.regression import Disjoint
+from agents.regression import Disjoint, Timed
 from agents.spec import Spec
 from experiments import backend
 from experiments.backend import compiler_options
@@ -74,16 +74,14 @@ def _agents() -> dict[str, Linear]:
             (linucb_shared, "kronecker"),
             (linucb_arm_only, "arm"),
         ):
-            own = options | ({"fusion": fusion} if fusion in ("concat", "kronecker") else {})
-            found[_name(factory, fusion, discount)] = Linear(
-                _maker(factory, own),
-                fusion,
-                discount,
-                _disjoint if fusion == "disjoint" else Linear._field_defaults["belief"],
-            )
-        apart = _maker(decomposed_linucb, options | {"cost_ridge": RIDGE})
+            own = options | ({} if fusion == "arm" else {"intercept": False})
+            own |= {"fusion": fusion} if fusion in ("concat", "kronecker") else {}
+            whole = fusion != "disjoint" and discount == 1
+            belief = Linear._field_defaults["belief"] if whole else _belief
+            found[_name(factory, fusion, discount)] = Linear(_maker(factory, own), fusion, discount, belief)
+        apart = _maker(decomposed_linucb, options | {"cost_ridge": RIDGE, "intercept": False})
         found[_name(decomposed_linucb, "quality", discount)] = Linear(
-            apart, "disjoint", discount, lambda state: _disjoint(state.quality), "quality"
+            apart, "disjoint", discount, lambda state: _belief(state.quality), "quality"
         )
         if discount == 1:  # costs are not forgotten
             found[_name(decomposed_linucb, "cost", discount)] = Linear(
@@ -96,7 +94,7 @@ def _name(factory: Callable[..., Agent], what: str, discount: float) -> str:
     return f"{factory.__name__}, {what}" + ("" if discount == 1 else f", discount {discount:g}")
 
 
-def _disjoint(state: Disjoint) -> Gaussian:
+def _belief(state: Disjoint | Timed) -> Gaussian:
     return state.belief
 
 
@@ -181,8 +179,8 @@ def _compare(linear: Linear, problem: Problem, belief: Any, pair: Array, target:
     now, arm = np.arange(len(pair)), pair % arms
     disjoint = linear.fusion in ("disjoint", "cost")
     last = np.full(arms, len(pair) - 1)
-    if disjoint:  # an arm is brought up to date when it is played
-        np.maximum.at(last := np.zeros(arms, np.int64), arm, now)
+    if disjoint:  # an arm is brought up to the round after it was played
+        np.maximum.at(last := np.zeros(arms, np.int64), arm, now + 1)
     weight = linear.discount ** (last[arm] - now).astype(np.float64)
     weights = np.bincount(pair, weight, queries * arms).reshape(queries, arms)
     moments = np.bincount(pair, weight * target, queries * arms).reshape(queries, arms)

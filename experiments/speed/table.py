@@ -26,9 +26,9 @@ from experiments.speed.problem import Problem, make_problem
 from experiments.store import write_json
 
 OURS: dict[str, Callable[[Spec], Agent]] = {
-    "linucb_disjoint": lambda spec: linucb(spec, ALPHA, RIDGE),
-    "linucb_shared": lambda spec: linucb_shared(spec, ALPHA, RIDGE, normalise=False),
-    "linear_thompson": lambda spec: linear_thompson(spec, SCALE, RIDGE),
+    "linucb_disjoint": lambda spec: linucb(spec, ALPHA, RIDGE, intercept=False),
+    "linucb_shared": lambda spec: linucb_shared(spec, ALPHA, RIDGE, "concat", normalise=False, intercept=False),
+    "linear_thompson": lambda spec: linear_thompson(spec, SCALE, RIDGE, intercept=False),
     "neural_linear": lambda spec: neural_linear_ucb(spec, ALPHA, NEURAL_RIDGE),
 }
 FEW, MANY, SHORT = 288, 1152, 500

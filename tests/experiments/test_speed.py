@@ -26,7 +26,7 @@ def problem() -> Problem:
 
 @pytest.mark.parametrize("by_hand", [loops.LinUCB, loops.TunedLinUCB])
 def test_the_loop_by_hand_scores_as_our_linucb(problem: Problem, by_hand: type[loops.LinUCB]) -> None:
-    agent = linucb(problem.spec, peers.ALPHA, peers.RIDGE)
+    agent = linucb(problem.spec, peers.ALPHA, peers.RIDGE, intercept=False)
     learner = by_hand(problem.spec.arms, problem.spec.context, peers.ALPHA, peers.RIDGE, dtype=np.float64)
     bandit = problem.bandit
     query, draw, _ = (part[0] for part in problem.tapes(range(1)))
@@ -75,7 +75,7 @@ def test_the_rebuilt_posterior_by_hand_is_that_of_its_rounds(problem: Problem) -
 
 
 def test_regret_agrees_with_the_loop_by_hand_and_not_with_another_algorithm(problem: Problem) -> None:
-    ours = Ours(problem, linucb(problem.spec, peers.ALPHA, peers.RIDGE), seeds=24, threads=2)
+    ours = Ours(problem, linucb(problem.spec, peers.ALPHA, peers.RIDGE, intercept=False), seeds=24, threads=2)
     assert ours.run() == 24 * 300
     loop = loops.Loop(problem, lambda seed: peers.BY_HAND["numpy_loop"].make(problem, seed), 300)
     wild = loops.Loop(problem, lambda seed: loops.LinUCB(12, 6, 30.0, 1.0, seed), 300)
