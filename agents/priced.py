@@ -19,7 +19,7 @@ from agents.agent import Feedback, FullInformation
 from agents.choosing import real
 from agents.posterior import Gaussian, compensated, observe, prior
 from agents.regression import change, observe_all, side_by_side
-from agents.spec import Spec
+from agents.spec import Spec, known_prices
 from uis_env.bandit import PREFERENCE
 
 WEIGHT = {name: place for place, name in enumerate(PREFERENCE)}
@@ -47,8 +47,9 @@ def penalty(
 ) -> Penalty:
     """Ridge per arm of every priced channel on [1, some columns of the context].
 
-    The cost is learned as a multiple of the arm's list cost, with prior mean 1 where a list cost is known; a log cost
-    is learned as the log of that multiple. The other channels have prior mean 0. All are means: no bonus, no draws.
+    The cost is learned as a multiple of the arm's list cost, with prior mean 1 where a list cost is known and 0 where
+    it is not (a warning says so); a log cost is learned as the log of that multiple. The other channels have prior mean
+    0. All are means: no bonus, no draws.
 
     Args:
         spec: sizes, list costs and the reward's cost transform.
@@ -67,7 +68,7 @@ def penalty(
     if intercept:
         columns = tuple(column for column in columns if column not in spec.constants)
     others = tuple(name for name in ("tokens", "latency", "score") if name in spec.channels)
-    known = spec.list_cost > 0
+    known = known_prices(spec, "learned costs start flat there") & (spec.list_cost > 0)
     unit = np.where(known, spec.list_cost, 1.0)
     low, high = (0.0, 1.0) if spec.transform == "linear" else spec.ends
     log = spec.transform == "log"

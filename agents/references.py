@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from agents.agent import Agent, Choice, Observation, Privileged
 from agents.choosing import pick_best, pick_uniform, real
 from agents.ranges import ranged
-from agents.spec import Spec
+from agents.spec import Spec, known_prices
 
 
 def random(spec: Spec) -> Agent:
@@ -31,8 +32,19 @@ def fixed(spec: Spec, arm: int) -> Agent:
 
 
 def cheapest(spec: Spec) -> Agent:
-    """The arm on offer with the lowest list cost at the current prices (public knowledge, no learning)."""
-    return _ranked(lambda observation: -real(spec.list_cost) * real(observation.prices)[spec.model])
+    """The arm on offer with the lowest list cost at the current prices (public knowledge, no learning).
+
+    Arms without a list price come last; where none has one, all arms are alike, and a warning says so.
+    """
+    known = known_prices(spec, "cheapest ranks such arms last")
+    cost = real(np.where(known, spec.list_cost, 0.0))
+
+    last = float(np.finfo(np.float32).min) if known.any() else 0.0
+
+    def score(observation: Observation) -> Array:
+        return jnp.where(known, -cost * real(observation.prices)[spec.model], last)
+
+    return _ranked(score)
 
 
 def strongest(spec: Spec) -> Agent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from agents.columns import constants, warn_of_columns
 from agents.text import text_features
 from uis_env.arms import ArmCatalog
 from uis_env.bandit import Reward
+from uis_env.listing import public_costs
 from uis_env.outcomes import World
 
 
@@ -29,8 +31,9 @@ class Spec:
         method: (K,) int32, each arm's method as an index.
         budget: (K,) int32, each arm's budget as an index.
         log_budget: (K,) float32, log2 of the samples (or paths) that the budget buys.
-        list_cost: (K,) float32, what each arm costs on average according to public knowledge (price list, shapes), in
-            the unit that the reward prices; zeros where nothing is known.
+        list_cost: (K,) float32, what each arm costs according to public knowledge: card prices or shapes, and nominal
+            lengths by budget (`uis_env.listing`), in the unit that the reward prices. NaN where no price is known, and
+            zeros where the world has no such cost.
         list_quality: (K,) float32, a public prior of each arm's strength (log parameters, say), for "strongest".
         channels: names of the channels that a Feedback will carry.
         horizon: T, rounds of an episode (for buffers).
@@ -80,8 +83,9 @@ def make_spec(
     >>> spec.arms, spec.channels
     (54, ('quality', 'score', 'dollars', 'eflops', 'tokens', 'latency'))
     """
-    expected = getattr(world.expected, reward.cost_channel)
-    cost = np.zeros(len(world.catalog)) if expected is None else expected.mean(axis=0, dtype=np.float64)
+    cost = np.zeros(len(world.catalog))
+    if getattr(world.channels, reward.cost_channel) is not None:
+        cost = public_costs(world.catalog, world.provenance, reward.cost_channel)
     try:
         features = world.catalog.features if arms == "catalog" else text_features(world.catalog.descriptions)[0]
     except ValueError as error:
@@ -122,7 +126,7 @@ def spec_of(
         context: features per query.
         constants: which of them are constant (`agents.columns.constants`).
         channels: what a Feedback will carry.
-        list_cost: (K,) public knowledge of what an arm costs, zeros where nothing is known.
+        list_cost: (K,) public knowledge of what an arm costs, NaN where nothing is known.
         ends: of the cost, if it is clipped or logarithmic.
         features: (K, F) of the arms, if not the catalog's.
     """
@@ -144,6 +148,15 @@ def spec_of(
     )
 
 
+def known_prices(spec: Spec, otherwise: str) -> NDArray[np.bool_]:
+    """(K,) arms whose list cost is known; one warning, ending in `otherwise`, if some are not."""
+    known = ~np.isnan(spec.list_cost)
+    if not known.all():
+        many = "no arm" if not known.any() else f"{known.sum()} of {spec.arms} arms"
+        warnings.warn(f"a list price is known of {many}: {otherwise}", stacklevel=2)
+    return known
+
+
 def _places(labels: Sequence[Any], known: Sequence[Any]) -> NDArray[np.int32]:
     """(K,) each label's place among the known ones."""
     return np.array([known.index(label) for label in labels], np.int32)
@@ -152,6 +165,7 @@ def _places(labels: Sequence[Any], known: Sequence[Any]) -> NDArray[np.int32]:
 def _public_strength(catalog: ArmCatalog, cost: NDArray[np.float64]) -> NDArray[np.float32]:
     """(K,) larger models first (by parameters, else by list cost), the arm of a model that costs more first."""
     names = catalog.feature_names
+    cost = np.nan_to_num(cost)
     size = catalog.features[:, names.index("log_params")] if "log_params" in names else cost
     rank = np.unique(size, return_inverse=True)[1]
     return (rank + cost / (cost.max() * 2 or 1.0)).astype(np.float32)

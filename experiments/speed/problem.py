@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,5 +124,7 @@ def make_problem(
         bandit=bandit,
         tables=make_tables(bandit),
         schedule=scenario.schedule(world, rounds),
-        spec=make_spec(world, RewardSettings(cost=COST_WEIGHT), rounds),
+        spec=replace(
+            make_spec(world, RewardSettings(cost=COST_WEIGHT), rounds), list_cost=np.asarray(dollars, np.float32)
+        ),
     )

@@ -191,11 +191,15 @@ def test_without_semantics_the_description_is_not_looked_at() -> None:
 def test_without_dense_feedback_the_score_is_not_learned_from() -> None:
     told = history()
     blind = scores(uniscale(make_spec(), dense_feedback=False), told, np.ones(CONTEXT))
-    changed = [f._replace(score=f.score + 3, reward=f.reward + 0.2 * 3) for f in told if f.score is not None]
+
+    def scored(f: Feedback, score: Any, reward: Any) -> Feedback:
+        return f._replace(channels=f.channels._replace(score=score), reward=reward)
+
+    changed = [scored(f, f.channels.score + 3, f.reward + 0.2 * 3) for f in told]
     np.testing.assert_allclose(
         blind, scores(uniscale(make_spec(), dense_feedback=False), changed, np.ones(CONTEXT)), rtol=1e-9
     )
-    bare = [f._replace(score=None, reward=f.reward - 0.2 * f.score) for f in told if f.score is not None]
+    bare = [scored(f, None, f.reward - 0.2 * f.channels.score) for f in told]
     np.testing.assert_allclose(blind, scores(uniscale(make_spec()), bare, np.ones(CONTEXT)), rtol=1e-9)
     assert not np.allclose(blind, scores(uniscale(make_spec()), told, np.ones(CONTEXT)))
 

@@ -26,7 +26,7 @@ def test_fresh_queries_have_what_the_probe_needs() -> None:
     data = simulated("numina", 3, 40)
     assert data.context.shape == (40, 32) and data.quality.shape == (40, 4, 22)
     log = data.full(slice(5, 15))
-    np.testing.assert_array_equal(log.quality, data.quality[5:15, 0])
+    np.testing.assert_array_equal(log.channels.quality, data.quality[5:15, 0])
     np.testing.assert_array_equal(log.context, data.context[5:15])
     assert not np.array_equal(data.context, simulated("numina", 4, 40).context)
     assert not np.array_equal(data.context, simulated("math500", 3, 40).context)

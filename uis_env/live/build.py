@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, prefill
 from uis_env.estimators import METHODS, Returned, draw, expect, orders
+from uis_env.listing import public
 from uis_env.live.config import LiveArm, LiveConfig, make_catalog
 from uis_env.live.context import context_table
 from uis_env.live.ledger import shaped
@@ -97,6 +98,7 @@ def build(config: LiveConfig, folder: Path, name: str = "Own", draws: int = DRAW
         provenance={
             "source": "recorded with python -m uis_env.live record",
             "recording": dict(data.facts),
+            "public": public(config.pool.cards.values()),
             "left_out": {"cells": dict(data.holes), "arms": left_out, "channels": absent},
             "expectation": "exact for every arm and channel: over all orders of the pool, without replacement",
             "latency": "modelled: median milliseconds per uncached prompt token and per decoded token of the pool",

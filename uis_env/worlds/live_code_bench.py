@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
-from uis_env.costs import Price, dollars, load_model_cards
+from uis_env.costs import ModelCard, Price, dollars, load_model_cards
 from uis_env.estimators import orders, pass_at
+from uis_env.listing import public
 from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
 from uis_env.worlds.text import text_context
 
@@ -158,6 +159,7 @@ def live_code_bench(
                 "prompt": f"characters / {CHARS_PER_TOKEN} tokens, charged once per query",
                 "dollars": "list prices (data/live_code_bench.toml)",
             },
+            "public": public((ModelCard(name, price=price) for name, price in prices.items()), NOMINAL_TOKENS, 512),
             "verifier": "the benchmark's own unit tests, which also define quality: optimistic",
             "expectation": "exact: pass@N from the correct counts",
             "draws": f"{draws} permutations of each (problem, model) pool, every N reads a prefix; seed {seed}",

@@ -11,6 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from uis_env.arms import Arm, ArmCatalog, arm_features, one_hot
 from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, load_model_cards, prefill
 from uis_env.estimators import CONFIDENCE, Returned, draw, expect, orders
+from uis_env.listing import public
 from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
 from uis_env.pools import Pool, Query, read_pool, read_queries
 from uis_env.stored import load_world, save_world
@@ -68,8 +70,9 @@ DEFAULTS: dict[str, Any] = {"cost": 1.0, "cost_channel": "eflops"}
 
 
 def recorded() -> World:
-    """The recorded world as it ships."""
-    return load_world(TABLE)
+    """The recorded world as it ships, and what is public of its models."""
+    world = load_world(TABLE)
+    return replace(world, provenance={**world.provenance, "public": public(load_model_cards(MODEL_TABLE).values())})
 
 
 def build(folder: Path) -> World:
@@ -294,6 +297,7 @@ def _provenance(folder: Path, pools: Sequence[tuple[str, Pool]], versions: Mappi
             "each scaled to [0, 1] over the catalog",
         },
         "versions": {"numpy": version("numpy"), **versions},
+        "public": public(load_model_cards(MODEL_TABLE).values()),
     }
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
-from uis_env.costs import Price, dollars
+from uis_env.costs import ModelCard, Price, dollars
 from uis_env.estimators import Returned, draw
+from uis_env.listing import public
 from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool
 
@@ -185,6 +186,7 @@ def synthetic(
             "topics": [topic._asdict() for topic in TOPICS],
             "models": [asdict(model) for model in MODELS],
             "prices": PRICES,
+            "public": public((ModelCard(model.name, price=model.price) for model in MODELS), tokens=512),
             "contexts": "features: one-hot topic, seen difficulty, log prompt length, bias; noise: five standard "
             "normal numbers that tell nothing, bias",
         },

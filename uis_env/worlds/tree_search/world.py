@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.costs import INTENSITY, ModelCard, compute_and_memory, eflops
+from uis_env.listing import public
 from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.worlds.cache import cached_world
 from uis_env.worlds.tree_search.fits import FITS, GROUPS, MAX_STEPS, Fit, model_cards
@@ -156,6 +157,7 @@ def simulate(
             "halves": "means over the first and the second half of the draws, independent of each other",
             "cost": "tera-eFLOPs (Kinetics, arXiv 2506.05333), sub-trees one after the other, without the PRM's own",
             "intensity": INTENSITY,
+            "public": public(cards, tokens=512),
             "max_steps": MAX_STEPS,
             "features": "simulated query features, 24-d, unit length; bias",
             "settings": settings,
