@@ -11,7 +11,7 @@ from typing import Any
 from experiments.analysis import Analysis
 from experiments.report.data import payload
 from experiments.report.findings import Finding, findings, signed, span
-from experiments.report.sections import families, overview, ranked
+from experiments.report.sections import families, overview, ranked, who
 
 HERE = Path(__file__).parent
 DIMENSIONS = ("world", "scenario", "preference")
@@ -91,6 +91,7 @@ def page(analyses: Sequence[Analysis], manifest: Mapping[str, Any]) -> str:
 {"".join(ranked(i, analysis) for i, analysis in enumerate(analyses))}
 {"".join(families(i, analysis) for i, analysis in enumerate(analyses))}
 </main>
+{who(analyses, manifest)}
 <section>
 <h2>What the words mean</h2>
 <dl class="terms">{"".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in TERMS)}</dl>
@@ -208,10 +209,10 @@ def _facts(index: int, analysis: Analysis) -> str:
 def _manifest(manifest: Mapping[str, Any]) -> str:
     facts = ""
     for key, value in sorted(manifest.items()):
-        if key == "config":
+        if key in ("config", "agents", "format"):
             continue
-        told = ", ".join(f"{k} {v}" for k, v in sorted(value.items())) if isinstance(value, Mapping) else str(value)
-        facts += f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{escape(told)}</dd>"
+        text = ", ".join(f"{k} {v}" for k, v in sorted(value.items())) if isinstance(value, Mapping) else str(value)
+        facts += f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{escape(text)}</dd>"
     config = escape(json.dumps(manifest["config"], indent=1, ensure_ascii=False))
     return f"""<dl class="terms">{facts}</dl>
 <details><summary>the config as resolved</summary><pre>{config}</pre></details>"""

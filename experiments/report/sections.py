@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
+from typing import Any
 
 from experiments.analysis import Analysis, PairedRow, SummaryRow
 from experiments.report.findings import LEVEL, p_value, signed
@@ -157,6 +158,36 @@ rounds that ask queries of the family; the learners that rank highest. The last 
 family alone.</p>
 </section>
 """
+
+
+def who(analyses: Sequence[Analysis], manifest: Mapping[str, Any]) -> str:
+    """What each agent is, with which settings, and whether it sees what no agent sees in production."""
+    about = manifest.get("agents", {})
+    entrants = {agent: one for analysis in analyses for agent, one in analysis.cell.entrants.items()}
+    body = ""
+    for agent in sorted(entrants, key=lambda agent: not entrants[agent].own):
+        entrant, known = entrants[agent], about.get(agent, {})
+        settings = ", ".join(f"{name} = {_setting(value)}" for name, value in known.get("options", {}).items())
+        sees = "the whole tape or table" if entrant.role == "reference" else "its own arm's outcome"
+        body += (
+            f'<tr class="{_kind(entrant)}"><td class="name">{_breakable(agent)}</td>'
+            f'<td class="text">{entrant.role}</td><td class="text">{escape(known.get("summary", ""))}</td><td class="text">{_breakable(settings)}</td>'
+            f'<td class="text">{sees}</td></tr>\n'
+        )
+    return f"""<section>
+<div class="bar"><h2>The agents</h2></div>
+<div class="scroll"><table data-file="agents"><thead><tr><th class="name">agent</th><th class="text">role</th>
+<th class="text">what it is</th><th class="text">settings</th><th class="text">sees</th></tr></thead>
+<tbody>
+{body}</tbody></table></div>
+<p class="caption">Settings hold every option, defaults resolved. A reference sees what no agent sees in production; a
+baseline learns nothing; learners are what the comparison is about.</p>
+</section>
+"""
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def _tinted(value: float, largest: float, kind: str = "") -> str:

@@ -295,4 +295,16 @@ def test_a_users_own_agent_comes_first_and_is_marked(analyses, tmp_path):
     text = (tmp_path / "report.html").read_text()
     heat = re.search(r'<table class="heat".*?</table>', text, re.S).group(0)
     assert re.search(r'<tbody>\s*<tr class="learner own"><td class="name">slow<', heat)
-    assert text.count('class="learner own"') == 1 + len(mine)
+    assert text.count('class="learner own"') == 2 + len(mine)
+
+
+def test_the_agents_are_described_with_every_setting(analyses, tmp_path):
+    known = {"learner": {"summary": "It learns.", "options": {"alpha": 0.3, "ridge": 1.0, "network": None}}}
+    write_report(analyses, MANIFEST | {"agents": known}, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    table = re.search(r'<table data-file="agents">.*?</table>', text, re.S).group(0)
+    assert "It learns." in table
+    assert "alpha = 0.3, ridge = 1, network = none" in table
+    rows = {re.search(r'class="name">([^<]*)', row).group(1): row for row in table.split("<tr")[2:]}
+    assert "the whole tape or table" in rows["oracle"]
+    assert "its own arm's outcome" in rows["learner"]
