@@ -225,8 +225,9 @@ def counts(findings: Iterable[Finding[C]]) -> str:
             verdicts.append(min((found.verdict for found in several if found.status == "free"), key=_WORST.index))
     no, signs = verdicts.count("no") + verdicts.count("sign only"), verdicts.count("sign only")
     parts = ", ".join(f"{kind} {number}" for kind, number in kinds.items())
+    yes = verdicts.count("yes")
     return (
-        f"{len(numbers)} published comparison{'' if len(numbers) == 1 else 's'}: {parts}: {verdicts.count('yes')} yes / "
+        f"{len(numbers)} published comparison{'' if len(numbers) == 1 else 's'}: {parts}: {yes} yes / "
         f"{no} no{f' ({signs} with the sign)' if signs else ''} / {verdicts.count('cannot tell')} cannot tell"
     )
 

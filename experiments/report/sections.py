@@ -171,8 +171,8 @@ def who(analyses: Sequence[Analysis], manifest: Mapping[str, Any]) -> str:
         sees = "the whole tape or table" if entrant.role == "reference" else "its own arm's outcome"
         body += (
             f'<tr class="{_kind(entrant)}"><td class="name">{_breakable(agent)}</td>'
-            f'<td class="text">{entrant.role}</td><td class="text">{escape(known.get("summary", ""))}</td><td class="text">{_breakable(settings)}</td>'
-            f'<td class="text">{sees}</td></tr>\n'
+            f'<td class="text">{entrant.role}</td><td class="text">{escape(known.get("summary", ""))}</td>'
+            f'<td class="text">{_breakable(settings)}</td><td class="text">{sees}</td></tr>\n'
         )
     return f"""<section>
 <div class="bar"><h2>The agents</h2></div>
