@@ -12,8 +12,10 @@ from jax import Array
 
 from agents.agent import Agent, Choice, Feedback, FullInformation, Observation, Privileged, State
 from agents.handed import make_feedback, make_full_information, make_observation
-from agents.spec import Spec
-from uis_env.bandit import PREFERENCE
+from agents.spec import Spec, spec_of
+from uis_env.arms import Arm, ArmCatalog
+from uis_env.bandit import PREFERENCE, Reward
+from uis_env.imports import describe
 from uis_env.outcomes import Channels
 
 OPTIONAL = [name for name in Channels._fields if name != "quality"]
@@ -21,7 +23,7 @@ TOLERANCE = 1e-3
 """Relative difference allowed between compiled, mapped and plain runs, which add up in different orders."""
 
 
-def check_agent(agent: Agent | Callable[[Spec], Agent], spec: Spec, rounds: int = 6) -> None:
+def check_agent(agent: Agent | Callable[[Spec], Agent], spec: Spec | None = None, rounds: int = 6) -> None:
     """Runs an agent through a few made-up rounds and raises at the first promise of the contract that it breaks.
 
     Checked: `init` gives arrays without weak types and without keys; `act` gives an action on offer, scores that are
@@ -30,16 +32,35 @@ def check_agent(agent: Agent | Callable[[Spec], Agent], spec: Spec, rounds: int 
     one that is compiled, scanned and mapped (vmap with an unbatched round) agree.
 
     Args:
-        agent: an Agent, or a factory that makes one from `spec`.
-        spec: sizes of some world.
+        agent: an Agent, or a factory that makes one from a Spec.
+        spec: sizes of some world (`agents.make_spec`). None tries a factory with `example_specs`: one of a world that
+            has all channels, and one of a world that has none but quality.
         rounds: to play.
 
     Raises:
-        ValueError: naming the function, what it returned and what was expected.
+        ValueError: in one line: the function that breaks a promise, what it returned and what was expected; or file and
+            line of an error in it.
+
+    Example:
+        >>> import agents
+        >>> agents.check_agent(agents.linucb)
     """
-    if not isinstance(agent, Agent):
-        agent = agent(spec)
-        _expect(isinstance(agent, Agent), f"the factory returned {type(agent).__name__}, expected agents.Agent")
+    if spec is None:
+        if isinstance(agent, Agent):
+            raise ValueError("an Agent is checked with the Spec that it was made from; or hand over the factory")
+        for name, example in example_specs().items():
+            try:
+                check_agent(agent, example, rounds)
+            except ValueError as error:
+                raise ValueError(f"{error} (with {name})") from error
+        return
+    made: Any = agent if isinstance(agent, Agent) else _called("the factory", agent)(spec)
+    _expect(isinstance(made, Agent), f"the factory returned {type(made).__name__}, expected agents.Agent")
+    names = [name for name in ("init", "act", "update", "fit") if getattr(made, name) is not None]
+    _check(made._replace(**{name: _called(name, getattr(made, name)) for name in names}), spec, rounds)
+
+
+def _check(agent: Agent, spec: Spec, rounds: int) -> None:
     key = jax.random.key(0)
     state = agent.init(key)
     _check_state(state)
@@ -53,6 +74,37 @@ def check_agent(agent: Agent | Callable[[Spec], Agent], spec: Spec, rounds: int 
         _check_same_structure(state, fitted, "fit")
         seen = example_observation(spec, 0, agent.privileged)
         _check_choice(agent.act(key, fitted, seen), seen)
+
+
+class _CodeError(ValueError):
+    """An error of the agent's own code, in one line."""
+
+
+def _called(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of an agent, whose errors name it, file and line."""
+
+    def call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except _CodeError:
+            raise
+        except Exception as error:
+            raise _CodeError(f"{name}: {describe(error)}") from error
+
+    return call
+
+
+def example_specs() -> dict[str, Spec]:
+    """Specs of two made-up worlds of 6 arms: one has all channels, the other none but quality."""
+    arms = tuple(Arm(f"model-{i % 3}", ("single", "majority")[i // 3], (1 + 3 * (i // 3),)) for i in range(6))
+    random = np.random.default_rng(0)
+    features = random.normal(size=(6, 3)).astype(np.float32)
+    catalog = ArmCatalog(arms, features, tuple("abc"), tuple(arm.name for arm in arms))
+    cost = random.uniform(0.1, 1, 6)
+    return {
+        label: spec_of(catalog, Reward(cost=1.0), 100, context=5, channels=channels, list_cost=cost)
+        for label, channels in (("all channels", Channels._fields), ("no channel but quality", ("quality",)))
+    }
 
 
 def example_observation(spec: Spec, number: int, privileged: bool = False) -> Observation:
@@ -208,6 +260,8 @@ def _check_compiled(agent: Agent, spec: Spec, rounds: int, key: Array, played: t
     ):
         try:
             jax.eval_shape(function, key)
+        except _CodeError as error:
+            raise ValueError(f"the agent cannot be {what}: {error}") from error
         except (jax.errors.JAXTypeError, TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(f"the agent cannot be {what}: {str(error).splitlines()[0]}") from error
     together = jax.jit(jax.vmap(scan))(jnp.stack([key, jax.random.key(1)]))

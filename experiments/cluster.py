@@ -21,12 +21,13 @@ from experiments.config import Config, ConfigError
 from experiments.store import RunError
 
 if TYPE_CHECKING:
-    from experiments.player import Player, Progress
+    from experiments.clock import Progress
+    from experiments.player import Player
     from experiments.results import AgentRuns, SweepRuns
     from experiments.store import Store, Unit
 
-Job = tuple[bytes, tuple[str, ...], float, int | None]
-"""What a worker makes its player of: the config as JSON, MODULE:FACTORY of further agents, GPUs per task, block."""
+Job = tuple[bytes, float, int | None]
+"""What a worker makes its player of: the config as JSON, GPUs per task, seeds per unit."""
 Reply = tuple[Sequence["AgentRuns | SweepRuns"], dict[str, dict[str, float]]]
 
 
@@ -35,7 +36,6 @@ class Cluster:
 
     Args:
         address: of a running cluster (`HOST:PORT`, `auto`); `local` starts one on this machine, for this run only.
-        agents: MODULE:FACTORY of agents that are not in the registry.
         gpus: GPUs a task holds; a fraction lets tasks share one, 0 keeps them on CPUs.
         workers: tasks at a time, with `local`; None takes one per core.
         retries: how often a task is tried again when its worker is lost.
@@ -49,7 +49,6 @@ class Cluster:
     def __init__(
         self,
         address: str,
-        agents: Sequence[str] = (),
         gpus: float = 0.0,
         workers: int | None = None,
         retries: int = 3,
@@ -65,7 +64,6 @@ class Cluster:
             raise ConfigError("--cluster needs Ray: pip install -e '.[cluster]'") from None
         self.label = f"Ray ({address})"
         self._ray = ray
-        self._agents = tuple(agents)
         self._gpus = gpus
         self._retries = retries
         options: dict[str, Any] = {}
@@ -124,7 +122,7 @@ class Cluster:
             raise
 
     def _job(self, player: Player) -> Job:
-        return msgspec.json.encode(player.config), self._agents, self._gpus, player.block
+        return msgspec.json.encode(player.config), self._gpus, player.block
 
     def _remote(self, function: Any) -> Any:
         return self._ray.remote(function).options(
@@ -150,7 +148,7 @@ class Cluster:
 @functools.lru_cache(maxsize=1)
 def _player(job: Job) -> tuple[Player, dict[str, Any]]:
     """The player of a worker process, which keeps worlds and programs from task to task, and its facts."""
-    config, agents, gpus, block = job
+    config, gpus, block = job
     if gpus == 0:
         os.environ["JAX_PLATFORMS"] = "cpu"
     elif gpus < 1:
@@ -159,10 +157,9 @@ def _player(job: Job) -> tuple[Player, dict[str, Any]]:
     from experiments import backend
 
     backend.configure()
-    from experiments.entrants import own_agent
     from experiments.player import Player
 
-    player = Player(msgspec.json.decode(config, type=Config), dict(own_agent(text) for text in agents), block)
+    player = Player(msgspec.json.decode(config, type=Config), block=block)
     return player, player.facts()
 
 
@@ -176,7 +173,7 @@ def _play(job: Job, units: list[Unit], facts: dict[str, Any]) -> Reply:
     Raises:
         RunError: if it would give other bits than the worker that the manifest tells of.
     """
-    from experiments.player import Progress
+    from experiments.clock import Progress
     from experiments.runner import differences
 
     player, mine = _player(job)

@@ -3,50 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from experiments import store
-from experiments.config import AgentConfig, Config, ConfigError, load_config, parse_config
+from experiments.config import Config, ConfigError, load_config, parse_agent, parse_config
 from experiments.results import Cell
 
 if TYPE_CHECKING:
     from experiments.runner import Executor, Runner
 
-CONFIGS = Path("paper_configs")
-
 
 def run(args: argparse.Namespace) -> int:
     """`run CONFIG`: plays what is missing, then writes tables and report."""
     console = Console()
-    config = load_config(args.config)
-
-    from experiments import backend
-
-    backend.configure()
-    from experiments.cells import own_world
-    from experiments.entrants import own_agent
-    from experiments.runner import Runner
-
-    extra = dict(own_agent(text) for text in args.agent)
-    changes = {name: getattr(args, name) for name in ("seeds", "rounds") if getattr(args, name) is not None}
-    if args.world:
-        changes["worlds"] = msgspec.to_builtins([own_world(text) for text in args.world])
-    agents = (*config.agents, *(AgentConfig(name=name) for name in extra))
-    config = parse_config(
-        {**msgspec.to_builtins(config), **changes, "agents": msgspec.to_builtins(agents)}, str(args.config)
-    )
-    root = args.out or Path("results", config.name)
-    runner = Runner(config, root, extra, executor=_executor(args))
+    with naming(args.config):
+        runner = _runner(args)
+    root, config = runner.store.root, runner.config
     cells = play(runner, console)
     if not runner.executor.first:
         console.print("all work units are whole; the first process writes tables and report")
@@ -60,6 +41,44 @@ def run(args: argparse.Namespace) -> int:
         highlight=False,
     )
     return 0
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors in a config name its file."""
+    try:
+        yield
+    except ConfigError as error:
+        if str(path) in str(error):
+            raise
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _runner(args: argparse.Namespace) -> Runner:
+    """The runner of a config and of what the command line changes in it."""
+    config = load_config(args.config)
+
+    from experiments import backend
+
+    backend.configure()
+    from experiments.cells import own_world
+    from experiments.entrants import check_own, own_factories, parse_entry
+    from experiments.runner import Runner
+
+    changes: dict[str, Any] = {
+        name: getattr(args, name) for name in ("seeds", "rounds") if getattr(args, name) is not None
+    }
+    if args.world:
+        changes["worlds"] = msgspec.to_builtins([own_world(text) for text in args.world])
+    changes["agents"] = [
+        *msgspec.to_builtins(config.agents),
+        *(parse_entry(text, "--agent") for text in args.agent),
+        *(parse_entry(text, "--gym-agent") for text in args.gym_agent),
+    ]
+    config = parse_config({**msgspec.to_builtins(config), **changes}, str(args.config))
+    check_own(config.agents, own_factories(config.agents, config.folders))
+    root = args.out or Path("results", config.name)
+    return Runner(config, root, executor=_executor(args))
 
 
 def play(runner: Runner, console: Console) -> list[Any]:
@@ -163,27 +182,20 @@ def reproduce(root: Path, trust: bool, workers: int | None) -> int:
     return found.status
 
 
-def show_list() -> int:
-    """`list`: what can stand in a config, each with a line."""
-    from agents import AGENTS
-    from uis_env import worlds
-    from uis_env.scenarios import SCENARIOS
+def check(text: str) -> int:
+    """`check MODULE:FACTORY`: whether an agent keeps the contract.
 
-    console = Console()
+    Raises:
+        ConfigError: naming the function that does not, or file and line of an error in it.
+    """
+    from experiments.entrants import check_own, own_factories, parse_entry
 
-    def show(title: str, rows: Iterable[tuple[str, str]]) -> None:
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, expand=False)
-        table.add_column(style="cyan", no_wrap=True)
-        table.add_column()
-        for name, line in rows:
-            table.add_row(name, line)
-        console.print(table)
-        console.print()
-
-    show("agents", ((name, entry.summary) for name, entry in AGENTS.items()))
-    show("worlds", ((name, entry.summary) for name, entry in worlds.WORLDS.items()))
-    show("scenarios", ((name, _first_line(scenario)) for name, scenario in SCENARIOS.items()))
-    show("configs", _configs())
+    part = parse_agent(parse_entry(text, "--agent"), f"check {text}")
+    factories = own_factories([part], ())
+    if part.code is None:
+        raise ConfigError(f"check {text}: expected MODULE:FACTORY[,OPTION=VALUE...]")
+    check_own([part], factories)
+    Console().print(f"{part.code} keeps the contract", highlight=False)
     return 0
 
 
@@ -212,20 +224,6 @@ def write_tables(root: Path, cells: list[Cell], console: Console) -> None:
         console.print(tables.ranked_table(analysis, console.width))
 
 
-def _configs() -> Iterable[tuple[str, str]]:
-    """The descriptions of the configs at hand; a file that is not a config says so in its line."""
-    for path in sorted(CONFIGS.glob("*.toml")):
-        try:
-            description = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            description = f"not readable: {error}"
-        yield str(path), str(description)
-
-
-def _first_line(thing: Callable[..., object]) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]
-
-
 def _executor(args: argparse.Namespace) -> Executor:
     """Where units are played: on threads here, on a cluster, or on all hosts of a JAX job."""
     import jax
@@ -239,7 +237,7 @@ def _executor(args: argparse.Namespace) -> Executor:
     if args.cluster:
         from experiments.cluster import Cluster
 
-        return Cluster(args.cluster, args.agent, args.gpus_per_task, args.workers)
+        return Cluster(args.cluster, args.gpus_per_task, args.workers)
     if args.distributed:
         from experiments.hosts import Hosts, join
 

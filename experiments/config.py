@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,21 @@ import msgspec
 from msgspec import Meta
 
 from uis_env.bandit import Reward
+from uis_env.imports import PATTERN, did_you_mean, is_code
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,63}$")]
 """Labels become file names and table cells: letters, digits and ._=+- only."""
 Kind = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Code = Annotated[str, Meta(pattern=PATTERN.pattern.join("^$"))]
+"""Code of a user: `module:function`."""
+AgentKind = Annotated[str, Meta(pattern=rf"^([A-Za-z0-9][A-Za-z0-9_-]{{0,63}}|{PATTERN.pattern})$")]
+WORDS = {
+    get_args(Name)[1].pattern: "1 to 64 letters, digits and ._=+-, a letter or digit first",
+    get_args(Kind)[1].pattern: "a kind that `python -m experiments list` shows",
+    get_args(Code)[1].pattern: "module:function",
+    get_args(AgentKind)[1].pattern: "a kind that `python -m experiments list` shows, or module:factory",
+}
+"""What the patterns above ask for, in words."""
 Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Weight = Annotated[float, Meta(ge=0.0, le=1e12)]
 Option = bool | int | float | str | list[int | float | str] | None
@@ -61,12 +73,36 @@ class AgentConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `only` restricts it to some arms, in the same game: regret and oracles count all arms. `pilot = false` keeps the
     pilot from it. In a sweep, `rehearsal` rounds on the pilot's queries, each with a preference of its own, come before
     the others, in which it then learns no more: one agent for every preference.
+
+    `kind` is a name of the registry or a user's `module:factory`. Instead of it, `gym` names a `module:make`, where
+    `make(env, **options)` returns an agent of any library that plays the Gymnasium environment (docs/your_agent.md).
+    The module is looked for in the working directory, then beside the config. Without a `name` the label is the kind,
+    with a dot for the colon.
     """
 
     seeds_per_call: Positive | None = None
     only: Only | None = None
     pilot: bool = True
     rehearsal: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    kind: AgentKind | None = None
+    gym: Code | None = None
+
+    def __post_init__(self) -> None:
+        if self.gym is None:
+            return
+        for key, usual in (("kind", None), ("only", None), ("pilot", True), ("rehearsal", 0), ("seeds_per_call", None)):
+            if getattr(self, key) != usual:
+                raise ValueError(f"{key} does not go together with gym, leave it out")
+
+    @property
+    def what(self) -> str:
+        """The kind, or the code, or the name that stands for the kind."""
+        return self.gym or self.kind or self.name
+
+    @property
+    def code(self) -> str | None:
+        """`module:function` of the user's code that it needs; None if it is of the registry."""
+        return self.what if is_code(self.what) else None
 
 
 class WorldConfig(Part, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -209,6 +245,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(f"order is {self.order!r}, expected 'passes' in a config with sweeps")
         if self.sweeps and self.holdout:
             raise ValueError("a config with sweeps has no holdout")
+        for i, agent in enumerate(self.agents):
+            if agent.gym and self.sweeps:
+                raise ValueError(f"agents[{i}].gym: expected only in a config without sweeps")
         if self.sweeps and self.scenarios != (ScenarioConfig(name="stationary"),):
             raise ValueError("a config with sweeps has no scenarios")
         for i, agent in enumerate(self.agents):
@@ -261,6 +300,8 @@ def load_config(path: Path) -> Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    if "endpoints" in data or "experiment" in data:
+        raise ConfigError(f"{path}: this is a live config; use `python -m experiments live {path}`")
     if "folders" in data:
         raise ConfigError(f"{path}: unknown key 'folders'")
     return parse_config({**data, "folders": [str(path.resolve().parent), str(Path.cwd())]}, str(path))
@@ -272,15 +313,30 @@ def parse_config(data: Mapping[str, Any], where: str) -> Config:
     for key, kind in _PARTS.items():
         parts = data.get(key)
         if isinstance(parts, list):
-            data[key] = [_convert(part, kind, f"{where}: {key}[{i}]") for i, part in enumerate(parts)]
+            parts = [_named(part) for part in parts] if kind is AgentConfig else parts
+            data[key] = [convert(part, kind, f"{where}: {key}[{i}]") for i, part in enumerate(parts)]
             names = [part.name for part in data[key] if not isinstance(part, SweepConfig)]
             for i, name in enumerate(names):
                 if name in names[:i]:
                     raise ConfigError(f"{where}: {key}[{i}].name: {name!r} stands twice")
-    return _convert(data, Config, where)
+    return convert(data, Config, where)
 
 
-def _convert(data: Any, kind: type[_T], where: str) -> _T:
+def parse_agent(data: Mapping[str, Any], where: str) -> AgentConfig:
+    """An agent's entry from plain data; `where` opens every error message."""
+    return convert(_named(data), AgentConfig, where)
+
+
+def _named(part: Any) -> Any:
+    """An agent's entry with the label that it has without a name."""
+    if not isinstance(part, dict) or "name" in part:
+        return part
+    kind = part.get("gym", part.get("kind"))
+    return {**part, "name": kind.replace(":", ".")[:64]} if isinstance(kind, str) else part
+
+
+def convert(data: Any, kind: type[_T], where: str) -> _T:
+    """Plain data as a struct; ConfigError, opened by `where`, names the key and says what was expected."""
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
@@ -289,5 +345,20 @@ def _convert(data: Any, kind: type[_T], where: str) -> _T:
         if message.startswith("Invalid enum value") and key in kind.__annotations__:
             known = get_args(get_type_hints(kind)[key])
             message = f"{message}, expected one of {', '.join(map(repr, known))}"
+        message = _in_words(message, kind)
+        if message.startswith("expected") and isinstance(data, Mapping) and key in data:
+            message = f"{data[key]!r}, {message}"
         joint = "" if not key else "." if where.endswith("]") else ": "
         raise ConfigError(f"{where}{joint}{key}: {message}") from None
+
+
+def _in_words(message: str, kind: type[Any]) -> str:
+    """A message of msgspec as people say it: what was expected, and the nearest of the keys that exist."""
+    if found := re.search(r"matching regex '(.*)'", message):
+        return f"expected {WORDS.get(found[1].encode().decode('unicode_escape'), message)}"
+    if found := re.fullmatch(r"Object contains unknown field `(.*)`", message):
+        keys = [field.name for field in msgspec.structs.fields(kind) if field.name != "folders"]
+        return f"unknown key {found[1]!r}{did_you_mean(found[1], keys)}; expected some of {', '.join(keys)}"
+    if found := re.fullmatch(r"Object missing required field `(.*)`", message):
+        return f"{found[1]}: missing"
+    return message

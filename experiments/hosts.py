@@ -12,8 +12,9 @@ from typing import Any
 import jax
 
 from experiments import interrupts
+from experiments.clock import Progress
 from experiments.config import ConfigError
-from experiments.player import Player, Progress
+from experiments.player import Player
 from experiments.runner import Threads, groups
 from experiments.store import RunError, Store, Unit
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,8 +29,8 @@ from agents.handed import make_feedback, make_observation
 from agents.rollout import agent_keys
 from agents.spec import Spec, spec_of
 from experiments import backend
-from experiments.config import AgentConfig, ConfigError, Positive
-from experiments.entrants import make_agent
+from experiments.config import AgentConfig, ConfigError, Positive, convert, parse_agent
+from experiments.entrants import check_own, make_agent, own_factories
 from uis_env.arms import ArmCatalog
 from uis_env.live.config import LiveConfig, load_config
 from uis_env.live.env import LiveEnv
@@ -57,10 +58,11 @@ def parse_experiment(config: LiveConfig) -> Experiment:
     Raises:
         ConfigError: naming the key that is unknown, missing or not as expected.
     """
-    try:
-        return msgspec.convert(dict(config.experiment), Experiment)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{config.path}.experiment: {error}") from None
+    data = dict(config.experiment)
+    where = f"{config.path}.experiment"
+    if isinstance(data.get("agent"), Mapping):
+        data["agent"] = msgspec.to_builtins(parse_agent(data["agent"], f"{where}.agent"))
+    return convert(data, Experiment, where)
 
 
 def make_spec(env: LiveEnv, rounds: int) -> Spec:
@@ -87,7 +89,7 @@ def make_live_agent(
     Raises:
         ConfigError: as `make_agent` does, or if the entry asks for what no live run has.
     """
-    for key, usual in (("pilot", True), ("rehearsal", 0), ("seeds_per_call", None)):
+    for key, usual in (("pilot", True), ("rehearsal", 0), ("seeds_per_call", None), ("gym", None)):
         if getattr(part, key) != usual:
             raise ConfigError(f"{where}.{key}: {getattr(part, key)!r}, but a live run has none; leave it out")
     agent = make_agent(part, spec, catalog, where, extra)
@@ -144,7 +146,8 @@ class LiveRun:
             except ValueError as error:
                 raise ConfigError(str(error)) from None
             stack.callback(self.env.close)
-            self._start(rows, extra or {})
+            own = own_factories([self.experiment.agent], (str(Path.cwd()), str(Path(config.path).resolve().parent)))
+            self._start(rows, own | dict(extra or {}))
             self._open = stack.pop_all()
 
     def _start(self, rows: list[dict[str, Any]], extra: Mapping[str, Factory]) -> None:
@@ -255,9 +258,13 @@ def command(path: Path, out: Path | None, max_dollars: float, accept_journal: bo
     console = Console()
     try:
         root = out or Path("results", f"live-{path.stem}")
-        run = LiveRun(load_config(path), root, max_dollars=max_dollars, accept_journal=accept_journal)
+        refuse_comparison(path)
+        config = load_config(path)
+        part = parse_experiment(config).agent
+        check_own([part], own_factories([part], (str(Path.cwd()), str(path.resolve().parent))))
+        run = LiveRun(config, root, max_dollars=max_dollars, accept_journal=accept_journal)
     except (ValueError, OSError, ImportError) as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{error}" if str(path) in str(error) else f"{path}: {error}") from error
     if run.rows:
         console.print(f"going on after round {len(run.rows)}", highlight=False)
     try:
@@ -278,6 +285,16 @@ def command(path: Path, out: Path | None, max_dollars: float, accept_journal: bo
     for line in [*([stopped] if stopped else []), *run.env.client.remarks()]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if stopped or run.env.client.overruns else 0
+
+
+def refuse_comparison(path: Path) -> None:
+    """ConfigError if a file holds a comparison, which has agents and worlds in lists."""
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # the reader of live configs says what is wrong
+    if "worlds" in keys and "agents" in keys:
+        raise ConfigError(f"{path}: this is a comparison; use `python -m experiments run {path}`")
 
 
 def _claim(root: Path, config: LiveConfig, experiment: Experiment) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,8 +24,11 @@ from agents.sweep import SweepPlan, Swept, sweep
 from agents.wrappers import family
 from experiments import backend, provenance
 from experiments.cells import Game, all_games, load_world, world_digests
+from experiments.clock import Clock, Progress
 from experiments.config import AgentConfig, Config, ConfigError
-from experiments.entrants import check_references, entrant, make_agent, numbers
+from experiments.entrants import check_references, entrant, make_agent, numbers, own_factories
+from experiments.gym_agents import Actors
+from experiments.gym_worker import Job
 from experiments.results import PERCENTILES, AgentRuns, Array, CellKey, Entrant, SweepRuns
 from experiments.store import RunError, Unit
 from experiments.sweeps.game import SweepGame, all_sweeps
@@ -43,70 +43,16 @@ class InterruptedRunError(RuntimeError):
     """The run was stopped; what is whole is kept."""
 
 
-@dataclass
-class Clock:
-    """Seconds spent, per agent and in all; the only thing of a run that depends on the clock."""
-
-    compile: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    run: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    rounds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, table: str, agent: str, amount: float) -> None:
-        """Adds seconds (or rounds) to one of the tables."""
-        with self.lock:
-            getattr(self, table)[agent] += amount
-
-    def take(self) -> dict[str, dict[str, float]]:
-        """Hands over what was counted, table by table, and starts again at zero."""
-        tables = {}
-        with self.lock:
-            for table in ("compile", "run", "rounds"):
-                tables[table] = dict(getattr(self, table))
-                getattr(self, table).clear()
-        return tables
-
-    def merge(self, tables: Mapping[str, Mapping[str, float]]) -> None:
-        """Adds what another clock handed over."""
-        for table, amounts in tables.items():
-            for agent, amount in amounts.items():
-                self.add(table, agent, amount)
-
-    def to_json(self, total: float, reused: int) -> dict[str, Any]:
-        """`total_run_seconds` is wall time, compiling included; the rest are sums over units, which overlap."""
-        return {
-            "total_run_seconds": round(total, 3),
-            "total_compile_seconds": round(sum(self.compile.values()), 3),
-            "units_reused": reused,
-            "agents": {
-                agent: {
-                    "compile_seconds": round(self.compile[agent], 3),
-                    "run_seconds": round(self.run[agent], 3),
-                    "rounds_per_second": round(self.rounds[agent] / self.run[agent]) if self.run[agent] else None,
-                }
-                for agent in sorted(self.run)
-            },
-        }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run says: `start(rounds, damaged, notes)`, all rounds to play, the files found damaged, which are played
-    again, and a line for each agent whose units are played again since what made them differs; then
-    `advance(rounds, label)` as they are played.
-    """
-
-    start: Callable[[int, list[Path], list[str]], None] = lambda total, damaged, notes: None
-    advance: Callable[[int, str], None] = lambda rounds, label: None
-
-
 class Player:
     """A config's cells, agents and compiled programs. It writes nothing.
 
     Args:
         config: what to play.
-        extra: factories of agents that are not in the registry.
+        extra: factories by kind, beside the registry's and those of `module:factory`.
         block: seeds per unit; None takes the config's, or all seeds if they are fewer.
+
+    Attributes:
+        actors: who plays the agents of other libraries; of one process, unless the executor says otherwise.
 
     Raises:
         ConfigError: if an agent, world or scenario cannot be made.
@@ -120,7 +66,8 @@ class Player:
         self.stop = threading.Event()
         self.games: list[tuple[CellKey, Callable[[], Any]]] = all_sweeps(config) if config.sweeps else all_games(config)
         self._game = dict(self.games)
-        self._extra = extra or {}
+        self._extra = own_factories(config.agents, config.folders) | dict(extra or {})
+        self.actors = Actors(1)
         self._agents: dict[tuple[Any, ...], Agent] = {}
         self._entries: dict[str, dict[str, Any]] = {}
         self._driver = provenance.driver()
@@ -221,7 +168,7 @@ class Player:
                 "kind": part.what,
                 "options": dict(sorted(options.items())),
                 "seeds_per_call": self._seeds_per_call(name),
-                "source": provenance.agent_source(factory),
+                "source": provenance.agent_source(factory, part.gym is not None),
             }
         return self._entries[name]
 
@@ -245,6 +192,9 @@ class Player:
         mesh = None if len(self.devices) == 1 else Mesh(np.array(self.devices), ("seeds",))
         padded = units + units[-1:] * (len(self.devices) - len(units))
         seeds = [seed for unit in padded for seed in self._seeds_of(unit)]
+        part = self._part(name)
+        if part.gym:  # an agent of another library plays no seed that only fills up a block
+            seeds = [seed if seed in self.seeds else seeds[0] for seed in seeds]
         schedules = [made.schedule_of(seed) for seed in seeds]
         blocks = rollout.make_seeds(made.bandit, schedules, seeds, name)
         pilot = None
@@ -256,15 +206,16 @@ class Player:
         if mesh is not None:
             args = _spread(mesh, *args)
         carry: Carry = self._compile(name, rollout.start, (agent, plan.seeds_per_call), args, mesh=mesh)(*args)
+        if part.gym:
+            carry = carry._replace(state=jnp.asarray(self._gym_arms(part, made, seeds, schedules, progress)))
+            progress = Progress()
         bins: list[Bins] = []
         for chunk in range(plan.chunks):
             rounds = rollout.make_rounds(plan, schedules, seeds, blocks.keys, chunk)
             args = (made.tables, blocks, carry, rounds)
             if mesh is not None:
                 args = _spread(mesh, *args)
-            rounds_of = agent._replace(
-                init=_none
-            )  # no round calls it, and all that agents of a family differ in is in it
+            rounds_of = agent._replace(init=_none)  # no round calls it; all that members of a family differ in is in it
             step = self._compile(name, rollout.advance, (rounds_of, plan), args, mesh=mesh)
             if self.stop.is_set():
                 raise InterruptedRunError
@@ -284,6 +235,28 @@ class Player:
             prices = [made.pilot_price(seed) if pilot is not None else (0.0, 0.0) for seed in mine]
             result.append(_reduce(last, bins, plan, made, np.array(prices, np.float64), rows))
         return result
+
+    def _gym_arms(
+        self, part: AgentConfig, made: Game, seeds: list[int], schedules: list[Schedule], progress: Progress
+    ) -> Array:
+        """(S, T) the arms that an agent of another library plays; each seed is played once."""
+        episodes = dict(zip(seeds, schedules, strict=True))
+        job = Job(msgspec.json.encode(self.config), *made.key, part.what, msgspec.json.encode(part.options))
+        label, begin = f"{made.key.label} · {part.name}", time.perf_counter()
+        try:
+            arms = self.actors.play(
+                job,
+                [(schedule, seed) for seed, schedule in episodes.items()],
+                self.stop,
+                lambda rounds: progress.advance(rounds, label),
+            )
+        except InterruptedError:
+            raise InterruptedRunError from None
+        except RunError as error:
+            raise RunError(f"agents[{self.config.agents.index(part)}] ({part.name!r}): {error}") from error
+        self.clock.add("run", part.name, time.perf_counter() - begin)
+        played = dict(zip(episodes, arms, strict=True))
+        return np.stack([played[seed] for seed in seeds])
 
     def _sweep(self, made: SweepGame, agent: Agent, units: list[Unit], progress: Progress) -> list[SweepRuns]:
         """Plays units of a sweep: one call of one program for all their preferences and seeds."""
@@ -360,8 +333,10 @@ class Player:
     def _make(self, part: AgentConfig, spec: Spec, catalog: ArmCatalog, where: str, content: tuple[Any, ...]) -> Agent:
         """The agent of a config entry; entries that differ in numbers alone, as in a sweep of alpha, are a family."""
         agent = make_agent(part, spec, catalog, where, self._extra)
-        kin = [_kind(other, self._extra) for other in self.config.agents].count(_kind(part, self._extra))
-        if kin == 1 or agent.privileged:
+        if part.code is not None or agent.privileged:
+            return agent
+        others = [other for other in self.config.agents if other.code is None]
+        if [_kind(other, self._extra) for other in others].count(_kind(part, self._extra)) == 1:
             return agent
         own = numbers(part, self._extra)
 

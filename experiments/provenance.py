@@ -33,10 +33,13 @@ DRIVER = (
 """What plays every agent."""
 APART = (
     *("agents", "agents.registry", "uis_env.worlds"),
-    *("experiments.config", "experiments.entrants", "experiments.store", "experiments.provenance"),
+    *("experiments.config", "experiments.entrants", "experiments.store", "experiments.provenance", "experiments.clock"),
+    *("experiments.gym_agents", "experiments.gym_worker"),
 )
 """What the driver imports but is accounted for elsewhere: agents and worlds by digests of their own, configs by their
 values; the others lay out files."""
+GYM = ("experiments.gym_agents", "experiments.gym_worker", "uis_env.env", "uis_env.episodes")
+"""What plays agents of other libraries, on top of the driver."""
 DEVICES = "--xla_force_host_platform_device_count"
 """A flag that says where seeds are played, which changes no bit (`tests/experiments/test_runner.py`)."""
 SECRET = re.compile(
@@ -51,10 +54,14 @@ def driver() -> str:
     return digest(closure([path for name in DRIVER if (path := _module(name, [ROOT]))], [ROOT], APART))
 
 
-def agent_source(factory: Callable[..., Any]) -> str:
-    """The digest of the sources that decide what an agent does: its module's closure."""
+def agent_source(factory: Callable[..., Any], gym: bool = False) -> str:
+    """The digest of the sources that decide what an agent does: its module's closure, and what plays it if `gym`."""
     path = source_path(factory)
-    return "unknown" if path is None else digest(closure([path], roots_of(path)))
+    if path is None:
+        return "unknown"
+    player = [file for name in GYM if (file := _module(name, [ROOT]))] if gym else []
+    apart = [name for name in APART if name not in GYM] if gym else []
+    return digest(closure([path, *player], roots_of(path), apart))
 
 
 def source_path(factory: Callable[..., Any]) -> Path | None:

@@ -18,8 +18,10 @@ import numpy as np
 
 from agents.registry import Factory
 from experiments import interrupts, provenance
+from experiments.clock import Progress
 from experiments.config import Config
-from experiments.player import InterruptedRunError, Player, Progress
+from experiments.gym_agents import Actors
+from experiments.player import InterruptedRunError, Player
 from experiments.results import Cell
 from experiments.store import FORMAT, Store, StoreError, Unit, gather, read_manifest, write_json
 from experiments.sweeps.measures import Sweep
@@ -72,6 +74,7 @@ class Threads:
             for unit, runs in zip(group, player.play(group, progress), strict=True):
                 store.save(unit, runs)
 
+        player.actors = Actors(self.workers)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="unit")
         futures: set[Future[None]] = {pool.submit(play, group) for group in groups(units, len(player.devices))}
         try:
@@ -84,6 +87,8 @@ class Threads:
             player.stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            player.actors.close()
         pool.shutdown()
 
 

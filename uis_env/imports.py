@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
+_HERE = Path(__file__).parent
+_LIBRARIES = (*(_HERE.parent / name for name in (_HERE.name, "agents", "experiments")), Path(os.__file__).parent)
 _FOLDERS: set[Path] = set()
 """Where modules of users were found in this process."""
 
@@ -68,18 +71,26 @@ def describe(error: BaseException) -> str:
     """An error of a user's code in one line: `my_world.py:20: KeyError: 'x'`."""
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}:{error.lineno}: {error.msg}"
-    own = Path(__file__).parent
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(Path(frame.filename), own)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(Path(frame.filename))]
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
     message = str(error).partition("\n")[0]
     if isinstance(error, ModuleNotFoundError) and not frames:
         return message
+    if isinstance(error, AttributeError) and error.name and error.obj is not None:
+        kind = f"module {error.obj.__name__!r}" if isinstance(error.obj, ModuleType) else repr(type(error.obj).__name__)
+        return f"{where}{kind} has no attribute {error.name!r}{did_you_mean(error.name, dir(error.obj))}"
     return f"{where}{type(error).__name__}" + (f": {message}" if message else "")
 
 
-def _is_ours(file: Path, own: Path) -> bool:
-    """Whether a frame is none of the user's: of this package, of the import system, or of an installed library."""
-    return own in file.parents or "importlib" in str(file) or "site-packages" in file.parts
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the nearest of the known names; nothing if none is near."""
+    close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")], 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a frame is none of the user's: of this project, of Python, or of an installed library."""
+    return any(folder in file.parents for folder in _LIBRARIES) or "site-packages" in file.parts or file.name[0] == "<"
 
 
 def _places(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:

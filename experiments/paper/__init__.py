@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 
 from experiments import commands
+from experiments.catalog import CONFIGS
 from experiments.config import Config, ConfigError, load_config, parse_config
 from experiments.paper import latency, uniscale
 from experiments.paper.claims import Finding, claims_csv, counts, evaluate, load_claims
@@ -77,7 +78,7 @@ def play(
     configs: dict[str, Config] = {}
     skipped: dict[str, str] = {}
     for name in chosen:
-        config = load_config(commands.CONFIGS / f"{name}.toml")
+        config = load_config(CONFIGS / f"{name}.toml")
         if seeds is not None:
             config = parse_config({**msgspec.to_builtins(config), "seeds": seeds}, "--seeds")
         if missing := _missing(config):
@@ -110,7 +111,7 @@ def write(
 
 def _simulate(names: Sequence[str], workers: int | None) -> None:
     """Loads all worlds, in processes: a simulation keeps one core busy, and leaves its world in a cache."""
-    parts = [part for name in names for part in load_config(commands.CONFIGS / f"{name}.toml").worlds]
+    parts = [part for name in names for part in load_config(CONFIGS / f"{name}.toml").worlds]
     distinct = {repr((part.what, part.options)): part for part in parts}
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for part in distinct.values():

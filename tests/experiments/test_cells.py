@@ -1,8 +1,6 @@
 """What a config entry can say of an agent's arms and of how arms are described."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +13,7 @@ from agents.spec import make_spec
 from experiments.__main__ import main
 from experiments.cells import all_games, make_game
 from experiments.config import AgentConfig, ConfigError, Only, parse_config
-from experiments.entrants import make_agent, own_agent
+from experiments.entrants import make_agent
 from experiments.references import references
 from uis_env.arms import ArmCatalog
 from uis_env.bandit import Reward
@@ -96,23 +94,6 @@ def test_the_arm_chosen_elsewhere_is_the_same_for_the_agent_and_the_reference() 
     game = make()
     told = references(game.world, game.scenario, game.bandit, game.schedule, np.asarray(game.tables.fold))
     assert np.asarray(game.tables.elsewhere).argmax(axis=1).tolist() == told["fixed_elsewhere"]["arms"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("def make(spec:\n", r"broken\.py:1: .* was never closed"),
-        ("make = 3\n", "make is not callable"),
-    ],
-)
-def test_a_file_that_makes_no_agent_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
-) -> None:
-    (tmp_path / "broken.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=message):
-        own_agent("broken:make")
-    sys.modules.pop("broken", None)
 
 
 @pytest.mark.parametrize("made", [None, (1, 2, 3)])
