@@ -138,10 +138,11 @@ def report(root: Path) -> int:
     config = parse_config(store.read_manifest(root)["config"], f"{root / 'manifest.json'}: config")
     if config.sweeps:
         from experiments import backend
+        from experiments.entrants import stand_ins
         from experiments.runner import Runner
 
         backend.configure()
-        write_outputs(root, config, Runner(config, root).collect(), console)
+        write_outputs(root, config, Runner(config, root, stand_ins(config.agents)).collect(), console)
     else:
         write_tables(root, store.read_runs(root), console)
     console.print(f"report: [bold]{root / 'report.html'}[/]", highlight=False)

@@ -167,6 +167,11 @@ def own_factories(parts: Sequence[AgentConfig], folders: Sequence[str]) -> dict[
     return found
 
 
+def stand_ins(parts: Sequence[AgentConfig]) -> dict[str, Factory]:
+    """In the place of users' agents where nothing is played, so that no code of theirs is imported."""
+    return {part.code: lambda spec, **options: AGENTS["random"](spec) for part in parts if part.code is not None}
+
+
 def check_own(parts: Sequence[AgentConfig], factories: Mapping[str, Factory]) -> None:
     """Whether the agents of users keep the contract (`agents.check_agent`).
 

@@ -66,7 +66,8 @@ class Player:
         self.stop = threading.Event()
         self.games: list[tuple[CellKey, Callable[[], Any]]] = all_sweeps(config) if config.sweeps else all_games(config)
         self._game = dict(self.games)
-        self._extra = own_factories(config.agents, config.folders) | dict(extra or {})
+        given = dict(extra or {})
+        self._extra = own_factories([p for p in config.agents if p.what not in given], config.folders) | given
         self.actors = Actors(1)
         self._agents: dict[tuple[Any, ...], Agent] = {}
         self._entries: dict[str, dict[str, Any]] = {}

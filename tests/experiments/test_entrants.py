@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_roles_are_stored_and_report_reads_them_again(renamed):
         "report.html": (renamed / "report.html").read_bytes()
     }
     index = json.loads((renamed / "references.json").read_text())
-    assert index[0]["agents"][0] == {"name": "hindsight", "kind": "best_fixed", "role": "reference"}
+    assert {"name": "hindsight", "kind": "best_fixed", "role": "reference"}.items() <= index[0]["agents"][0].items()
     assert main(["report", str(renamed)]) == 0
     assert [name for name, content in before.items() if (renamed / name).read_bytes() != content] == []
 
@@ -123,8 +124,8 @@ def test_a_reference_counts_all_arms():
 def test_a_users_agent_is_a_learner_unless_it_sees_what_no_agent_sees():
     made = player({"name": "best_fixed", "kind": "mine"}, {"name": "x", "kind": "peeking"}, {"name": "random"})
     assert made.entrants == {
-        "best_fixed": Entrant("mine", "learner"),
-        "x": Entrant("peeking", "reference"),
+        "best_fixed": Entrant("mine", "learner", own=True),
+        "x": Entrant("peeking", "reference", own=True),
         "random": Entrant("random", "baseline"),
     }
 
@@ -141,3 +142,61 @@ def test_every_kind_has_a_role():
         "cheapest",
         "strongest",
     }
+
+
+OWN = """
+from agents import AGENTS
+print("IMPORTED")
+
+def make(spec, width=0.3):
+    return AGENTS["linucb_arm_only"](spec, alpha=width)
+"""
+
+
+def test_a_users_factory_is_a_kind_like_any_other(tmp_path, monkeypatch, capsys):
+    """Beside the config, with options and names; the module is imported to play, and by no report."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "kind_module.py").write_text(OWN)
+    (home / "small.toml").write_text(
+        CONFIG
+        + '[[agents]]\nname = "best_fixed"\n[[agents]]\nkind = "kind_module:make"\n'
+        + '[[agents]]\nname = "wide"\nkind = "kind_module:make"\noptions = { width = 0.9 }\n'
+        + '[[agents]]\nname = "same"\nkind = "linucb_arm_only"\noptions = { alpha = 0.9 }\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "home/small.toml", "--out", "run", "--workers", "1"]) == 0
+    assert "IMPORTED" in capsys.readouterr().out
+    [cell] = read_runs(tmp_path / "run")
+    assert list(cell.agents) == ["best_fixed", "kind_module.make", "wide", "same"]
+    assert cell.entrants["wide"] == Entrant("kind_module:make", "learner", own=True)
+    assert cell.agents["wide"].totals["reward"].shape == cell.agents["same"].totals["reward"].shape
+    sys.modules.pop("kind_module")
+    (home / "kind_module.py").unlink()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert "IMPORTED" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys\nsys.exit(3)\n", "kind_module.py:2: SystemExit: 3"),
+        ("raise KeyError('x')\n", "kind_module.py:1: KeyError: 'x'"),
+        ("def make(spec:\n", "kind_module.py:1: '(' was never closed"),
+        ("make = 3\n", "make is not callable"),
+        ("def make(spec):\n    return {}['x']\n", "kind_module.py:2: KeyError: 'x'"),
+        (
+            "from agents import AGENTS\ndef make(spec):\n    a = AGENTS['random'](spec)\n"
+            "    return a._replace(update=lambda key, state, back: back.actoin)\n",
+            "update: kind_module.py:4: 'Feedback' has no attribute 'actoin' (did you mean 'action'?)",
+        ),
+    ],
+)
+def test_mistakes_in_a_users_code_are_one_line(tmp_path, monkeypatch, capsys, text, message):
+    (tmp_path / "kind_module.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "kind_module:make"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    sys.modules.pop("kind_module", None)

@@ -154,13 +154,13 @@ def test_only_the_same_config_goes_on(tmp_path: Path) -> None:
     [
         ('{ name = "psychic" }', "unknown agent 'psychic'; expected one of"),
         ('{ name = "oracle" }', "'oracle' sees the outcomes of all arms"),
-        ('{ name = "linucb", options = { beta = 1 } }', "experiment.agent.options: linucb got an unexpected keyword"),
+        ('{ name = "linucb", options = { beta = 1 } }', "experiment.agent.options: linucb has no option 'beta'"),
         ('{ name = "linucb", options = { alpha = true } }', "agent.options.alpha: True, expected a number in"),
         ('{ name = "random", only = { methods = ["none"] } }', r"agent.only: unknown method \['none'\]"),
         ('{ name = "random", pilot = false }', "agent.pilot: False, but a live run has none"),
         ('{ name = "random", rehearsal = 5 }', "agent.rehearsal: 5, but a live run has none"),
         ('{ name = "random", seeds_per_call = 7 }', "agent.seeds_per_call: 7, but a live run has none"),
-        ('{ nam = "linucb" }', "experiment: Object"),
+        ('{ nam = "linucb" }', "experiment.agent: unknown key 'nam' .did you mean 'name'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, agent: str, message: str) -> None:
