@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import re
+import secrets
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,10 @@ class Cluster:
         # Both are read when Ray is imported: nothing is reported to anybody, and CPU tasks keep their environment.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if address == "local":
+            # Ray listens on all interfaces and runs what it is sent: only who knows this token may send something.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:
             import ray
         except ModuleNotFoundError:

@@ -175,3 +175,27 @@ def test_ctrl_c_ends_tasks_in_the_middle(tmp_path: Path) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in busy):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_local_cluster_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both variables are there when Ray is imported, which is when it reads them; a token of the user's stays."""
+    seen: list[tuple[str | None, str | None]] = []
+
+    class Ray:
+        @staticmethod
+        def is_initialized() -> bool:
+            seen.append((os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN")))
+            return True
+
+    monkeypatch.setitem(sys.modules, "ray", Ray)  # type: ignore[arg-type]
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "x")  # so that both are taken back afterwards
+        monkeypatch.delenv(name)
+    Cluster("auto")
+    Cluster("local")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    Cluster("local")
+    assert seen[0] == (None, None)
+    assert seen[1][0] == "token"
+    assert len(seen[1][1] or "") == 64
+    assert seen[2] == ("token", "mine")

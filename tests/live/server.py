@@ -6,6 +6,7 @@ and `logprobs`. What a request gets depends on its body and on how often that bo
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import random
@@ -20,11 +21,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.live.faults import EXTRA, SPOILS
 from uis_env.costs import ModelCard
 from uis_env.live.ledger import Call, Tokens, price_of
 
 NAN = math.nan
-UNTOLD = ("hang", "drop", "half", "bad json", "500", "drip", "no usage", "negative usage", "text usage", "zero usage")
+UNTOLD = (
+    *("hang", "drop", "half", "bad json", "500", "drip", "bomb"),
+    *("no usage", "negative usage", "text usage", "zero usage"),
+)
+REFUSED = (
+    "429",
+    "429 retry-after",
+    "429 date",
+    "retry-after-ms",
+    "503",
+    "401 echo",
+    "404",
+    "307",
+    "422 n",
+    "n over limit",
+)
+"""Faults after which nothing was generated."""
 FAULTS = (
     *UNTOLD,
     "429",
@@ -40,6 +58,8 @@ FAULTS = (
     "cached beyond prompt",
     "reasoning in total",
     "slow",
+    *SPOILS,
+    *EXTRA,
 )
 
 
@@ -145,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         asked = body.get("n", 1) if chat else 1
         if fault == "first choice usage" and not body.get("logprobs"):
             fault = None
+        if (fault in SPOILS and not chat) or (fault == "422 n" and asked == 1):
+            fault = None
         if asked > owner.limit:
             fault = "n over limit"
         prompt = max(2, sum(len(text.split()) for text in _texts(body)))
@@ -153,8 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         reasoning = sum(2 for _ in choices) if fault == "reasoning in total" else 0
         lengths = [len(choice["logprobs"]["content"]) for choice in choices]
         tokens = (prompt - cached, cached, sum(lengths) + reasoning, reasoning, 0)
-        refusal = fault is not None and (fault[:3] in ("429", "503", "401") or fault == "n over limit")
-        if refusal:
+        if fault in REFUSED:
             tokens = (0, 0, 0, 0, 0)
         usage: dict[str, Any] = {
             "prompt_tokens": prompt,
@@ -205,6 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
                 reply["usage"] = usage
         if fault == "error body":
             reply = {"error": {"message": "overloaded"}}
+        if fault in SPOILS:
+            told = SPOILS[fault](reply, tokens)
         record = Served(self.headers["X-Client-Request-Id"], self.path, fault, tokens, told)  # type: ignore[arg-type]
         with owner.lock:
             owner.served.append(record)
@@ -230,6 +253,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(401, json.dumps({"error": {"message": f"bad credentials {key}"}}))
         elif fault == "n over limit":
             self._send(400, json.dumps({"error": {"message": f"too many choices, {key}"}}))
+        elif fault == "404":
+            self._send(404, '{"detail": "Not Found"}')
+        elif fault == "307":
+            self._send(307, "", "Location: http://elsewhere.invalid/v1\r\n")
+        elif fault == "422 n":
+            self._send(422, '{"detail": [{"loc": ["body", "n"], "msg": "too many"}]}')
+        elif fault == "retry-after-ms":
+            self._send(429, "{}", "retry-after-ms: 5\r\n")
+        elif fault in ("gzip", "bomb"):
+            self._send(200, text + " " * (9 << 20) * (fault == "bomb"), packed=True)
         elif fault == "429":
             self._send(429, '{"error": {"message": "slow down"}}')
         elif fault == "429 retry-after":
@@ -243,8 +276,18 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, text)
 
-    def _send(self, status: int, text: str, extra: str = "", part: int | None = None, pause: float = 0.0) -> None:
+    def _send(
+        self,
+        status: int,
+        text: str,
+        extra: str = "",
+        part: int | None = None,
+        pause: float = 0.0,
+        packed: bool = False,
+    ) -> None:
         data = text.encode()
+        if packed:
+            data, extra = gzip.compress(data, 1), "Content-Encoding: gzip\r\n"
         head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n{extra}\r\n"
         if not pause:
             self.wfile.write(head.encode() + data[:part])

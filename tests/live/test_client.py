@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("openai")
 
+from tests.live.faults import FAILED
 from tests.live.scripted import CARD, Scripted, fixed, make_pool
 from tests.live.server import FAULTS, FaultyServer, agree
 from uis_env.costs import ModelCard
@@ -43,16 +44,17 @@ def test_every_fault_is_a_record_and_never_an_exception(fault: str) -> None:
         _, ledger, (batch,) = ask(server, n=4, timeout=0.6, retries=1)
         agree(server, ledger.calls, CARD)
     lost = {"hang", "drop", "half", "bad json", "500", "503", "429", "429 retry-after", "429 date", "drip"}
-    lost |= {"401 echo", "error body", "empty"}
+    lost |= {"401 echo", "error body", "empty", "retry-after-ms", "307", "404", "bomb", *FAILED}
     if fault in lost:
         assert batch.samples == ()
         assert batch.error is not None
         one_by_one = 2 if fault == "500" else 0  # a server that may not take n > 1
-        assert len(ledger.calls) == (1 if fault == "401 echo" else 2 + one_by_one)
+        final = fault in ("401 echo", "307", "404", "bomb")
+        assert len(ledger.calls) == (1 if final else 2 + one_by_one)
     else:
         assert len(batch.samples) == 4
         assert batch.error is None
-        assert len(ledger.calls) == (3 if fault == "fewer" else 1)
+        assert len(ledger.calls) == {"fewer": 3, "422 n": 5}.get(fault, 1)
 
 
 def test_retries_wait_for_one_another() -> None:
