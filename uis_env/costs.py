@@ -71,6 +71,11 @@ class ModelCard:
         """r: query heads per key-value head."""
         return self._shape("query_heads") / self._shape("kv_heads")
 
+    @property
+    def shaped(self) -> bool:
+        """Whether the shape is known, as eFLOPs need it."""
+        return None not in (self.params, self.layers, self.query_heads, self.kv_heads, self.head_dim)
+
     def _shape(self, field: str) -> int:
         value = getattr(self, field)
         if value is None:

@@ -11,7 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,36 @@ class Pool:
     def size(self) -> int:
         """S, samples per query."""
         return int(self.answer.shape[1])
+
+    @property
+    def whole(self) -> Array:
+        """(Q,) bool: the queries that have samples; numbers of the others are NaN, their answers -1."""
+        return np.asarray(np.isfinite(self.correct).all(axis=1))
+
+    def without(self, rows: Array) -> Pool:
+        """The pool with holes in place of some queries; `rows` is (Q,) bool."""
+        if not rows.any():
+            return self
+        arrays = {
+            name: np.where(rows.reshape(-1, *[1] * (array.ndim - 1)), np.nan, array)
+            for name, array in self.arrays().items()
+            if name != "answer"
+        }
+        answer = np.where(rows[:, None], np.int32(-1), self.answer)
+        return Pool(self.model, self.style, answer, **arrays)
+
+    def arrays(self) -> dict[str, Array]:
+        """All arrays, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("model", "style")}
+
+    def take(self, rows: Array) -> Pool:
+        """The pool with some of the queries only; `rows` is (Q,) bool."""
+        if rows.all():
+            return self
+        arrays = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("model", "style")
+        }
+        return replace(self, **{name: array[rows] for name, array in arrays.items()})
 
     def part(self, samples: slice) -> Pool:
         """The pool with some of the samples only, e.g. `slice(0, 8)`."""

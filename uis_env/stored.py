@@ -37,7 +37,7 @@ def world_parts(world: World) -> tuple[dict[str, Array], dict[str, Any]]:
     for i, half in enumerate(world.halves or ()):
         arrays |= {f"half{i}.{name}": array for name, array in half.present().items()}
     for i, (pool, order) in enumerate(zip(world.pools, world.orders, strict=True)):
-        arrays |= {f"pool{i}.{name}": getattr(pool, name) for name in _POOL}
+        arrays |= {f"pool{i}.{name}": array for name, array in pool.arrays().items()}
         arrays[f"order{i}"] = order.astype(np.min_scalar_type(pool.size - 1))
     return arrays, {
         "name": world.name,

@@ -218,3 +218,19 @@ def test_the_real_results() -> None:
     o4 = [world.expected.quality[:, world.catalog.id("O4-Mini", "effort", level)].mean() for level in (1, 2, 3)]
     np.testing.assert_allclose(o4, [0.7773, 0.8284, 0.8322], atol=1e-4)
     assert set(world.groups) == {"easy", "medium", "hard"}
+
+
+@pytest.mark.skipif("UIS_DATA" not in os.environ, reason="set UIS_DATA to a folder with livecodebench/")
+def test_samples_are_in_the_world():
+    """One by one, as a decision inside a query reads them: the same quality as the table's, for every arm."""
+    world = live_code_bench()
+    assert [pool.model for pool in world.pools] == list(world.catalog.models)
+    for pool, order in zip(world.pools, world.orders, strict=True):
+        rows = np.arange(len(order))[:, None, None]
+        for method, n in (("single", 1), ("best_of_n", 4)):
+            arm = world.catalog.id(pool.model, method, n)
+            right = pool.correct[rows, order[..., :n]].max(axis=-1)
+            whole = world.recorded[:, arm]
+            assert (pool.whole == whole).all()
+            np.testing.assert_array_equal(world.channels.quality[whole][..., arm], right[whole])
+        assert np.isnan(pool.score).all() and (pool.tokens[pool.whole] == 600).all()

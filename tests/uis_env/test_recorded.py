@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uis_env import estimators
+from uis_env import estimators, sampled
 from uis_env.bandit import Phase, Reward, cross_fitted, tabulate
 from uis_env.costs import load_model_cards
 from uis_env.pools import Pool, read_queries
@@ -112,6 +112,25 @@ def test_features(world):
     assert len(set(catalog.descriptions)) == 54
 
 
+def test_samples_and_orders_are_in_the_world(world):
+    """Tables and expectations of some arms, from the samples that the world holds."""
+    assert [(pool.model, pool.style, pool.size) for pool in world.pools] == [
+        ("smollm2-135m", "direct", 16),
+        ("smollm2-135m", "steps", 8),
+        ("gemma-3-270m", "direct", 16),
+        ("qwen2.5-coder-0.5b", "direct", 16),
+        ("qwen2.5-coder-0.5b", "steps", 8),
+    ]
+    for pool, order in zip(world.pools, world.orders, strict=True):
+        assert order.shape == (378, 16, pool.size) and (np.sort(order, axis=-1) == np.arange(pool.size)).all()
+        for method, n in (("single", 1), ("best_of_n", 4), ("majority", 8), ("adaptive_consistency", pool.size)):
+            arm = world.catalog.id(pool.model, method, n, pool.style)
+            drawn, mean = estimators.draw(pool, method, n, order), estimators.expect(pool, method, n)
+            np.testing.assert_array_equal(world.channels.quality[..., arm], drawn.quality.astype(np.float32))
+            np.testing.assert_array_equal(world.channels.tokens[..., arm], drawn.tokens.astype(np.float32))
+            np.testing.assert_array_equal(world.expected.quality[..., arm], mean.quality.astype(np.float32))
+
+
 def test_halves(world):
     budgets = np.array([arm.budget[0] for arm in world.catalog.arms])
     steps = np.array([arm.style == "steps" for arm in world.catalog.arms])
@@ -156,9 +175,9 @@ def test_prefix_is_the_smallest_hit_that_covers_half_a_prompt():
             "m", "s", one.astype(np.int32), one, one, one, prompt, np.array(cached, np.float64), *[one[:, 0]] * 2
         )
 
-    assert recorded.shared_prefix(pool([0, 20, 90])) == 90
-    assert recorded.shared_prefix(pool([95, 20, 90])) == 90
-    assert recorded.shared_prefix(pool([0, 0, 20])) == 0
+    assert sampled.shared_prefix(pool([0, 20, 90])) == 90
+    assert sampled.shared_prefix(pool([95, 20, 90])) == 90
+    assert sampled.shared_prefix(pool([0, 0, 20])) == 0
 
 
 def test_costs_by_hand():
@@ -169,7 +188,7 @@ def test_costs_by_hand():
         prompt=np.array([100.0]), cached=np.array([60.0]), prefill_ms=np.array([2.0]), decode_ms=np.array([10.0]),
     )  # fmt: skip
     one = [np.array([value]) for value in (1.0, 0.5, 5.0, 13.0, 3.0)]  # samples of 2 and 3 tokens side by side
-    cost = recorded.costed(card, pool, estimators.Returned(*one))
+    cost = sampled.costed(card, pool, estimators.Returned(*one))
     assert cost.dollars[0] == pytest.approx((40 * 0.0494 + 60 * 0.00494 + 5 * 0.1976) / 1e6)
     assert cost.latency[0] == pytest.approx((40 * 2 + 3 * 10) / 1000)
     width, ratio, params = 2 * 24 * 2 * 64, 7, 494_032_768
@@ -195,6 +214,10 @@ def test_rebuilding_gives_what_ships(world, rebuilt):
     for mine, shipped in pairs:
         for name, array in mine.present().items():
             np.testing.assert_allclose(array, getattr(shipped, name), rtol=3e-7, err_msg=name)
+    for mine, shipped in zip(rebuilt.pools, world.pools, strict=True):
+        for name in ("answer", "correct", "score", "tokens", "prompt", "cached", "prefill_ms", "decode_ms"):
+            np.testing.assert_array_equal(getattr(mine, name), getattr(shipped, name))
+    assert all((mine == shipped).all() for mine, shipped in zip(rebuilt.orders, world.orders, strict=True))
     for name, context in rebuilt.contexts.items():  # an SVD differs in its last digits between machines
         np.testing.assert_allclose(context, world.contexts[name], atol=1e-4, err_msg=name)
     np.testing.assert_allclose(rebuilt.catalog.features, world.catalog.features, rtol=1e-6)
@@ -212,10 +235,10 @@ def test_the_same_build_writes_the_same_bytes(rebuilt, tmp_path):
 @needs_raw
 def test_pass_at_bounds_every_arm(world):
     ids = tuple(query.query_id for query in read_queries(DATA / "queries.jsonl"))
-    for name, pool in recorded.read_pools(DATA, ids):
+    for pool in recorded.read_pools(DATA, ids):
         correct = pool.correct.sum(axis=1).astype(int)
         for k, arm in enumerate(world.catalog.arms):
-            if arm.model == name and arm.style == pool.style:
+            if arm.model == pool.model and arm.style == pool.style:
                 bound = estimators.pass_at(pool.size, correct, arm.budget[0])
                 assert (world.expected.quality[:, k] <= bound + 1e-6).all()
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, prefill
-from uis_env.estimators import METHODS, Returned, draw, expect, orders
+from uis_env.arms import Arm
+from uis_env.estimators import METHODS, Returned, orders
 from uis_env.listing import public
 from uis_env.live.config import LiveArm, LiveConfig, make_catalog
 from uis_env.live.context import context_table
-from uis_env.live.ledger import shaped
 from uis_env.live.samples import Recorded, read_recording
-from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
+from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool
-from uis_env.worlds.recorded import shared_prefix
+from uis_env.sampled import costed, tabulate_pools
 
-Array = NDArray[Any]
 DRAWS = 16
 
 
@@ -46,53 +43,34 @@ def build(config: LiveConfig, folder: Path, name: str = "Own", draws: int = DRAW
         FileNotFoundError: if there is no recording.
     """
     data = read_recording(config, folder)
-    pools, count = data.pools, len(data.queries)
     arms, left_out = _arms(config, data.scored)
-    keys = {key: orders(i, count, draws, pool.size) for i, (key, pool) in enumerate(pools.items())}
+    pools = {key: pool.without(~data.whole[key]) for key, pool in data.pools.items()}
+    keys = tuple(orders(i, len(data.queries), draws, pool.size) for i, pool in enumerate(pools.values()))
     absent = _absent(config, data)
 
-    def stack(estimate: Any) -> Channels:
-        """The channels of every arm, arms last, NaN in holes; those that not all have are dropped."""
-        rows = []
-        for arm in arms:
+    def cost(arm: Arm, pool: Pool, returned: Returned) -> Channels:
+        """What a method returned and cost, the calls of its scorer included."""
+        channels = costed(config.pool.models[arm.model].card, pool, returned)
+        if "best" in arm.method and not config.scorer.free and channels.dollars is not None:
             key = (arm.model, arm.style)
-            row = _costed(config.pool.models[arm.model].card, pools[key], estimate(key, arm.method, arm.budget[0]))
-            if "best" in arm.method and not config.scorer.free:
-                each = (slice(None), *[None] * (row["quality"].ndim - 1))
-                row["dollars"] = row["dollars"] + arm.budget[0] * data.scoring[key][each]
-            for array in row.values():
-                array[~data.whole[key]] = np.nan
-            rows.append(row)
-        arrays = {part: np.stack([row[part] for row in rows], axis=-1) for part in rows[0]}
-        return Channels(**{part: array.astype(np.float32) for part, array in arrays.items() if part not in absent})
+            each = (data.whole[key], *[None] * (returned.quality.ndim - 1))
+            channels = channels._replace(dollars=channels.dollars + arm.budget[0] * data.scoring[key][each])
+        return Channels(**{name: array for name, array in channels.present().items() if name not in absent})
 
-    def half(part: int) -> Any:
-        def estimate(key: tuple[str, str], method: str, n: int) -> Returned:
-            size = pools[key].size
-            pool = pools[key].part(slice(0, size // 2) if part == 0 else slice(size // 2, size))
-            if n <= pool.size:
-                return expect(pool, method, n)
-            return Returned(*[np.full(count, np.nan)] * len(Returned._fields))
-
-        return estimate
-
-    channels, recorded = fill_unrecorded(
-        stack(lambda key, method, n: draw(pools[key], method, n, keys[key])), str(folder)
-    )
-    exact = stack(lambda key, method, n: expect(pools[key], method, n))
-    expected = Channels(**{part: np.where(recorded, array, 0) for part, array in exact.present().items()})
+    table = tabulate_pools([arm.arm for arm in arms], tuple(pools.values()), keys, cost, str(folder))
+    expected = table.expected
     costs = config.reward.cost_channel in expected.present()
     return World(
         name=name,
         simulated=False,
         catalog=make_catalog(arms, config.pool),
         contexts={"questions": context_table(config.context, [query.question for query in data.queries])},
-        channels=channels,
+        channels=table.channels,
         expected=expected,
-        recorded=recorded,
+        recorded=table.recorded,
         query_ids=tuple(query.query_id for query in data.queries),
         groups=tuple(query.family for query in data.queries),
-        halves=(stack(half(0)), stack(half(1))),
+        halves=table.halves,
         cost_ends=mean_ends(expected),
         defaults={"cost": config.reward.cost, "cost_channel": config.reward.cost_channel} if costs else {"cost": 0.0},
         provenance={
@@ -103,7 +81,16 @@ def build(config: LiveConfig, folder: Path, name: str = "Own", draws: int = DRAW
             "expectation": "exact for every arm and channel: over all orders of the pool, without replacement",
             "latency": "modelled: median milliseconds per uncached prompt token and per decoded token of the pool",
         },
+        pools=tuple(_told(pool, data) for pool in pools.values()),
+        orders=keys,
     )
+
+
+def _told(pool: Pool, data: Recorded) -> Pool:
+    """The pool as a world keeps it: NaN where no server told scores or token counts."""
+    if not data.scored:
+        pool = replace(pool, score=np.full_like(pool.score, np.nan))
+    return pool if data.used else replace(pool, tokens=np.full_like(pool.tokens, np.nan))
 
 
 def _absent(config: LiveConfig, data: Recorded) -> dict[str, str]:
@@ -111,7 +98,7 @@ def _absent(config: LiveConfig, data: Recorded) -> dict[str, str]:
     absent = {} if data.scored else {"score": "most replies told no log-probabilities, or the scorer is another"}
     if not config.pool.priced:
         absent["dollars"] = "not every model has a price"
-    if not all(map(shaped, config.pool.cards.values())):
+    if not all(card.shaped for card in config.pool.cards.values()):
         absent["eflops"] = "not every model has a shape"
     elif not config.scorer.free:
         absent["eflops"] = "the scorer's calls are not in it"
@@ -149,27 +136,3 @@ def _arms(config: LiveConfig, scored: bool) -> tuple[list[LiveArm], dict[str, st
         reasons = ", ".join(sorted(set(left_out.values())))
         raise ValueError(f"{config.path}.arms: none can be estimated from samples of {list(config.record)}: {reasons}")
     return arms, left_out
-
-
-def _costed(card: ModelCard, pool: Pool, returned: Returned) -> dict[str, Array]:
-    """What the samples returned and cost; NaN where the model has no price or shape, or the server told no times.
-
-    The prompt is read once per query and shared by its samples; the prefix common to all queries is in the cache.
-    """
-    each = (slice(None), *[None] * (returned.quality.ndim - 1))
-    cached = np.full_like(pool.prompt, shared_prefix(pool))[each]
-    prompt, nothing = pool.prompt[each], np.full_like(returned.quality, np.nan)
-    costs = {"dollars": nothing, "eflops": nothing}
-    if card.price is not None:
-        costs["dollars"] = dollars(card.price, prompt - cached, cached, returned.tokens)
-    if shaped(card):
-        compute, memory = compute_and_memory(card, prompt, returned.tokens, returned.squares, returned.steps)
-        costs["eflops"] = eflops(compute + prefill(card, prompt - cached), memory)
-    times = np.median(pool.prefill_ms) * (prompt - cached) + np.median(pool.decode_ms) * returned.steps
-    return {
-        "quality": returned.quality,
-        "score": returned.score,
-        **costs,
-        "tokens": returned.tokens,
-        "latency": times / 1000,
-    }

@@ -22,7 +22,6 @@ from uis_env.live.config import LiveArm, LiveConfig, load_config
 from uis_env.live.context import context_table
 from uis_env.live.failure import IN_A_ROW
 from uis_env.live.journal import CallJournal
-from uis_env.live.ledger import shaped
 from uis_env.live.loop import Loop
 from uis_env.live.outcome import LiveOutcome, play
 from uis_env.live.transport import Transport
@@ -227,7 +226,7 @@ def _channels(config: LiveConfig, reward: Reward) -> tuple[str, ...]:
         "quality": True,
         "score": scored,
         "dollars": config.pool.priced,
-        "eflops": all(map(shaped, config.pool.cards.values())) and bool(cards),
+        "eflops": all(card.shaped for card in config.pool.cards.values()) and bool(cards),
         "tokens": True,
         "latency": True,
     }

@@ -190,11 +190,6 @@ def price_of(card: ModelCard, tokens: Tokens) -> float:
     return float(dollars(card.price, tokens.uncached, tokens.cached, tokens.output, tokens.written))
 
 
-def shaped(card: ModelCard) -> bool:
-    """Whether a model's shape is known, as eFLOPs need it."""
-    return None not in (card.params, card.layers, card.query_heads, card.kv_heads, card.head_dim)
-
-
 def _eflops(card: ModelCard, call: Call, tokens: Tokens, intensity: float) -> float:
     lengths: Iterable[float] = call.lengths
     if sum(call.lengths) != tokens.output:

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from uis_env.live import judge
-from uis_env.live.ledger import Ledger, shaped
+from uis_env.live.ledger import Ledger
 from uis_env.live.strategies import METHODS, Answer, Ask
 
 
@@ -47,7 +47,7 @@ async def play(ask: Ask, method: str, budget: tuple[int, ...]) -> LiveOutcome:
         answer=answer,
         quality=verdict.quality,
         dollars=ledger.dollars(cards, charged=True) if all(card.price for card in used) else math.nan,
-        eflops=ledger.eflops(cards, charged=True) if all(map(shaped, used)) else math.nan,
+        eflops=ledger.eflops(cards, charged=True) if all(card.shaped for card in used) else math.nan,
         tokens=totals.output,
         latency=ledger.latency(),
         unknown=totals.unknown,

@@ -24,6 +24,7 @@ from uis_env.costs import ModelCard, Price, dollars, load_model_cards
 from uis_env.estimators import orders, pass_at
 from uis_env.listing import public
 from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
+from uis_env.pools import Pool
 from uis_env.worlds.text import text_context
 
 Array = NDArray[Any]
@@ -49,7 +50,7 @@ DEFAULTS: dict[str, Any] = {"cost": 10.0, "cost_channel": "dollars"}
 """A correct answer is worth USD 0.10: cost and quality both matter there (our choice)."""
 
 
-class Pool(NamedTuple):
+class Counts(NamedTuple):
     """Samples of one model on Q problems: how many there are (one number), and how many are right, −1 if none."""
 
     samples: int
@@ -103,6 +104,7 @@ def live_code_bench(
     drawn: list[Array] = []
     exact: list[Array] = []
     halves: tuple[list[Array], list[Array]] = ([], [])
+    kept: dict[str, Array] = {}
     for name, pool in pools.items():
         key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
         effort = split_effort(name) if name not in models else None
@@ -112,6 +114,8 @@ def live_code_bench(
         # The pool is a row of c right and then S − c wrong samples, so place < c means right.
         order = orders(key, len(query_ids), draws, pool.samples)
         right = order < pool.correct[:, None, None]
+        if effort is None:
+            kept[name] = order
         half = pool.samples // 2
         shuffled = orders(key + 1, len(query_ids), 1, pool.samples)[:, 0] < pool.correct[:, None]
         parts = (shuffled[:, :half].sum(axis=1), shuffled[:, half : 2 * half].sum(axis=1))
@@ -168,6 +172,31 @@ def live_code_bench(
             "problems; standardised log characters; bias",
             "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES},
         },
+        pools=tuple(sample_pool(name, pools[name], chars) for name in kept),
+        orders=tuple(kept.values()),
+    )
+
+
+def sample_pool(name: str, counts: Counts, chars: Array) -> Pool:
+    """The samples of a model one by one: the right ones first, every program an answer of its own, tokens assumed.
+
+    There is no score: the unit tests, which choose, are what `correct` says.
+    """
+    shape = (len(counts.correct), counts.samples)
+    lost = np.where(counts.correct < 0, np.nan, 0.0)
+    place = np.tile(np.arange(counts.samples, dtype=np.int32), (len(chars), 1))
+    unknown = np.full(len(chars), np.nan)
+    return Pool(
+        model=name,
+        style="",
+        answer=np.where(lost[:, None] == 0, place, np.int32(-1)),
+        correct=(place < counts.correct[:, None]) + lost[:, None],
+        score=np.full(shape, np.nan),
+        tokens=np.full(shape, float(NOMINAL_TOKENS)) + lost[:, None],
+        prompt=chars / CHARS_PER_TOKEN,
+        cached=np.zeros(len(chars)),
+        prefill_ms=unknown,
+        decode_ms=unknown,
     )
 
 
@@ -253,7 +282,7 @@ def read_queries(path: Path) -> tuple[tuple[str, ...], Array]:
 
 def read_outcomes(
     path: Path, query_ids: tuple[str, ...], models: Sequence[str], efforts: Sequence[str]
-) -> tuple[dict[str, Pool], tuple[str, ...]]:
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
     """The pools of the models, then of the effort levels from low to high, by name in the results; and difficulties."""
     place = {query_id: i for i, query_id in enumerate(query_ids)}
     groups = ["unknown"] * len(query_ids)
@@ -284,12 +313,12 @@ def read_outcomes(
         if not any(name.startswith(f"{wanted} (") for name in graded):
             raise ValueError(f"{path}: no effort level of model {wanted!r}")
     graded.sort(key=lambda name: (efforts.index(name.rsplit(" (", 1)[0]), EFFORTS[name.rsplit(" (", 1)[1][:-1]][0]))
-    pools: dict[str, Pool] = {}
+    pools: dict[str, Counts] = {}
     for name in (*models, *graded):
         sizes = {samples for samples, _ in counts[name].values()}
         if len(sizes) > 1:
             raise ValueError(f"{path}: model {name!r} has {min(sizes)} to {max(sizes)} samples, expected one number")
-        found = Pool(sizes.pop(), np.full(len(query_ids), -1))
+        found = Counts(sizes.pop(), np.full(len(query_ids), -1))
         found.correct[list(counts[name])] = [right for _, right in counts[name].values()]
         for other, pool in pools.items():
             if pool.samples > 1 and np.array_equal(pool.correct, found.correct):

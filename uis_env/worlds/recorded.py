@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features, one_hot
-from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, load_model_cards, prefill
-from uis_env.estimators import CONFIDENCE, Returned, draw, expect, orders
+from uis_env.costs import ModelCard, load_model_cards
+from uis_env.estimators import CONFIDENCE, Returned, orders
 from uis_env.listing import public
-from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
+from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool, Query, read_pool, read_queries
+from uis_env.sampled import costed, shared_prefix, tabulate_pools
 from uis_env.stored import load_world, save_world
 from uis_env.worlds.text import embed, text_context
 
@@ -85,39 +86,40 @@ def build(folder: Path) -> World:
     query_ids = tuple(query.query_id for query in queries)
     cards = load_model_cards(MODEL_TABLE)
     pools = read_pools(folder, query_ids)
-    arms, drawn, means, halves = [], [], [], []
-    for number, (name, pool) in enumerate(pools):
-        size, half = pool.size, pool.size // 2
-        order = orders(number, len(queries), DRAWS, size)
-        parts = [pool.part(slice(0, half)), pool.part(slice(half, size))]
-        for method, budgets in BUDGETS[pool.style].items():
-            for n in budgets:
-                arms.append(Arm(name, method, (n,), pool.style))
-                drawn.append(costed(cards[name], pool, draw(pool, method, n, order)))
-                means.append(costed(cards[name], pool, expect(pool, method, n)))
-                halves.append([costed(cards[name], pool, _half(part, method, n)) for part in parts])
-    channels, present = fill_unrecorded(_stack(drawn), str(folder))
-    expected = _stack(means)
+    arms = [
+        Arm(pool.model, method, (n,), pool.style)
+        for pool in pools
+        for method, budgets in BUDGETS[pool.style].items()
+        for n in budgets
+    ]
+    permuted = tuple(orders(number, len(queries), DRAWS, pool.size) for number, pool in enumerate(pools))
+
+    def costs(arm: Arm, pool: Pool, returned: Returned) -> Channels:
+        return costed(cards[arm.model], pool, returned)
+
+    table = tabulate_pools(arms, pools, permuted, costs, str(folder))
     contexts, versions = _contexts(queries)
     return World(
         name="Recorded",
         simulated=False,
-        catalog=catalog(arms, expected, cards),
+        catalog=catalog(arms, table.expected, cards),
         contexts=contexts,
-        channels=channels,
-        expected=expected,
-        recorded=present,
+        channels=table.channels,
+        expected=table.expected,
+        recorded=table.recorded,
         query_ids=query_ids,
         groups=tuple(query.family for query in queries),
-        halves=(_stack([pair[0] for pair in halves]), _stack([pair[1] for pair in halves])),
-        cost_ends=mean_ends(expected),
+        halves=table.halves,
+        cost_ends=mean_ends(table.expected),
         defaults=DEFAULTS,
         provenance=_provenance(folder, pools, versions),
+        pools=tuple(pools),
+        orders=permuted,
     )
 
 
-def read_pools(folder: Path, query_ids: tuple[str, ...]) -> list[tuple[str, Pool]]:
-    """(name in the catalog, pool) of every pool in a folder: models by size, `direct` before `steps`."""
+def read_pools(folder: Path, query_ids: tuple[str, ...]) -> list[Pool]:
+    """Every pool in a folder, by its model's name in the catalog: models by size, `direct` before `steps`."""
     found: dict[tuple[int, str], Pool] = {}
     known = list(MODELS)
     for path in sorted(folder.glob("*.jsonl.gz")):
@@ -135,41 +137,7 @@ def read_pools(folder: Path, query_ids: tuple[str, ...]) -> list[tuple[str, Pool
         found[place] = pool
     if not found:
         raise ValueError(f"{folder}: expected at least one *.jsonl.gz")
-    return [(MODELS[pool.model][0], pool) for _, pool in sorted(found.items(), key=lambda item: item[0])]
-
-
-def shared_prefix(pool: Pool) -> int:
-    """Prompt tokens that all queries of a pool have in common (template and worked examples).
-
-    Recorded cache hits depend on which query came before and on the server, so they are not a property of an arm. What
-    they tell is the length of the common prefix: the smallest hit that covers at least half of the shortest prompt.
-    """
-    hits = pool.cached[pool.cached >= pool.prompt.min() / 2]
-    return int(hits.min()) if hits.size else 0
-
-
-def costed(card: ModelCard, pool: Pool, returned: Returned) -> Channels:
-    """Adds what the samples cost. All costs are linear in `returned`, so expectations go in and come out.
-
-    The prompt is read once per query and shared by all samples; its common prefix is in the server's cache.
-    """
-    if card.price is None:
-        raise ValueError(f"model {card.name!r} has no price")
-    each = (slice(None), *[None] * (returned.quality.ndim - 1))
-    cached = np.full_like(pool.prompt, shared_prefix(pool))[each]
-    prompt = pool.prompt[each]
-    compute, memory = compute_and_memory(card, prompt, returned.tokens, returned.squares, returned.steps)
-    milliseconds = (
-        np.median(pool.prefill_ms) * (prompt - cached) + np.median(pool.decode_ms) * returned.steps
-    )  # medians: the machine was busy, single times are noise
-    return Channels(
-        quality=returned.quality,
-        score=returned.score,
-        dollars=dollars(card.price, prompt - cached, cached, returned.tokens),
-        eflops=eflops(compute + prefill(card, prompt - cached), memory),
-        tokens=returned.tokens,
-        latency=milliseconds / 1000,
-    )
+    return [replace(found[place], model=MODELS[found[place].model][0]) for place in sorted(found)]
 
 
 def catalog(arms: Sequence[Arm], expected: Channels, cards: Mapping[str, ModelCard]) -> ArmCatalog:
@@ -202,18 +170,6 @@ def catalog(arms: Sequence[Arm], expected: Channels, cards: Mapping[str, ModelCa
     )
 
 
-def _half(part: Pool, method: str, n: int) -> Returned:
-    """The expectation from half a pool; NaN where the half has fewer samples than the budget."""
-    if n > part.size:
-        return Returned(*[np.full(len(part.answer), np.nan)] * len(Returned._fields))
-    return expect(part, method, n)
-
-
-def _stack(arms: Sequence[Channels]) -> Channels:
-    """One channel array per name, arms last, float32."""
-    return Channels(*[np.stack(arrays, axis=-1).astype(np.float32) for arrays in zip(*arms, strict=True)])
-
-
 def _contexts(queries: Sequence[Query]) -> tuple[dict[str, Array], dict[str, str]]:
     """The named contexts, and the versions of what made them."""
     table, versions = embed([query.question for query in queries])
@@ -237,7 +193,8 @@ def _numbers(level: str) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d+", level)]
 
 
-def _provenance(folder: Path, pools: Sequence[tuple[str, Pool]], versions: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(folder: Path, pools: Sequence[Pool], versions: Mapping[str, str]) -> dict[str, Any]:
+    recorded_as = {name: model for model, (name, _) in MODELS.items()}
     return {
         "source": "recorded by this project on 2026-11-22 with the llama.cpp server of xllamacpp 2026.10 on a 2-core "
         "machine without a GPU, temperature 0.8; queries made and graded by reasoning-gym 0.1.25 (Apache-2.0)",
@@ -261,8 +218,8 @@ def _provenance(folder: Path, pools: Sequence[tuple[str, Pool]], versions: Mappi
         "larger than a half",
         "pools": [
             {
-                "model": name,
-                "recorded_model": pool.model,
+                "model": pool.model,
+                "recorded_model": recorded_as[pool.model],
                 "style": pool.style,
                 "samples": pool.size,
                 "shared_prefix_tokens": shared_prefix(pool),
@@ -270,7 +227,7 @@ def _provenance(folder: Path, pools: Sequence[tuple[str, Pool]], versions: Mappi
                 "prefill_ms_per_token": float(round(np.median(pool.prefill_ms), 3)),
                 "decode_ms_per_token": float(round(np.median(pool.decode_ms), 3)),
             }
-            for name, pool in pools
+            for pool in pools
         ],
         "choices": {
             "quality": "1 if the returned answer is correct, as recorded (the grader is lenient on some small "

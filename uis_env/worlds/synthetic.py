@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.costs import ModelCard, Price, dollars
-from uis_env.estimators import Returned, draw
+from uis_env.estimators import Returned
 from uis_env.listing import public
 from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool
+from uis_env.sampled import tabulate_pools
 
 Array = NDArray[Any]
 
@@ -143,31 +144,37 @@ def synthetic(
     mean = 1 / (1 + np.exp(-slope[:, None] * (ability.T[topic] - hardness[:, None])))
     success = mean if math.isinf(concentration) else rng.beta(mean * concentration, (1 - mean) * concentration)
 
-    arms, drawn, means = [], [], []
-    for m, model in enumerate(MODELS):
-        tokens = model.tokens * np.exp(0.25 * hardness)
-        pool = _samples(rng, success[:, m], topic, tokens, draws)
-        order = np.broadcast_to(np.arange(pool.size), (queries * draws, 1, pool.size))
-        for method, budgets in BUDGETS.items():
-            for n in budgets:
-                arms.append(Arm(model.name, method, (n,)))
-                returned = draw(pool, method, n, order)
-                shaped = Returned(*(array.reshape(queries, draws) for array in returned))
-                drawn.append(_costed(model, prompt, shaped))
-                means.append(_costed(model, prompt, expected_return(success[:, m], topic, tokens, method, n)))
-    expected = _stack(means)
+    lengths = [model.tokens * np.exp(0.25 * hardness) for model in MODELS]
+    pools = tuple(
+        _samples(rng, model, success[:, m], topic, tokens, prompt, draws)
+        for m, (model, tokens) in enumerate(zip(MODELS, lengths, strict=True))
+    )
+    size = max(max(budgets) for budgets in BUDGETS.values())
+    order = np.arange(draws * size, dtype=np.int32).reshape(1, draws, size).repeat(queries, axis=0)
+    arms = [Arm(model.name, method, (n,)) for model in MODELS for method, budgets in BUDGETS.items() for n in budgets]
+    place = {model.name: m for m, model in enumerate(MODELS)}
+
+    def costs(arm: Arm, _: Pool, returned: Returned) -> Channels:
+        return _costed(MODELS[place[arm.model]], prompt, returned)
+
+    def expectation(arm: Arm, _: Pool) -> Returned:
+        m = place[arm.model]
+        return expected_return(success[:, m], topic, lengths[m], arm.method, arm.budget[0])
+
+    orders = (order,) * len(pools)
+    table = tabulate_pools(arms, pools, orders, costs, "Synthetic", expectation, halves=False)
     numbers = [topic, seen, np.log(prompt)]
     return World(
         name="Synthetic",
         simulated=True,
-        catalog=_catalog(arms, expected),
+        catalog=_catalog(arms, table.expected),
         contexts=_contexts(rng, *numbers),
-        channels=_stack(drawn),
-        expected=expected,
-        recorded=np.ones((queries, len(arms)), bool),
+        channels=table.channels,
+        expected=table.expected,
+        recorded=table.recorded,
         query_ids=tuple(f"{TOPICS[t].name}/{q}" for q, t in enumerate(topic)),
         groups=tuple(TOPICS[t].name for t in topic),
-        cost_ends=mean_ends(expected),
+        cost_ends=mean_ends(table.expected),
         defaults={"cost": 10.0, "cost_channel": "dollars"},
         provenance={
             "source": "simulated by uis_env.worlds.synthetic; nothing was recorded",
@@ -190,6 +197,8 @@ def synthetic(
             "contexts": "features: one-hot topic, seen difficulty, log prompt length, bias; noise: five standard "
             "normal numbers that tell nothing, bias",
         },
+        pools=pools,
+        orders=orders,
     )
 
 
@@ -238,8 +247,10 @@ def _mean_score(weight: float) -> float:
     return weight / (weight + 1)
 
 
-def _samples(rng: np.random.Generator, success: Array, topic: Array, tokens: Array, draws: int) -> Pool:
-    """(Q·R, S) samples of one model, fresh in every draw, as a pool."""
+def _samples(
+    rng: np.random.Generator, model: Model, success: Array, topic: Array, tokens: Array, prompt: Array, draws: int
+) -> Pool:
+    """R·S samples of one model on every query: S of them, fresh, for each draw."""
     size = max(max(budgets) for budgets in BUDGETS.values())
     rows = len(success) * draws
 
@@ -250,19 +261,25 @@ def _samples(rng: np.random.Generator, success: Array, topic: Array, tokens: Arr
     popular = rng.random((rows, size)) < at(np.array([t.popular for t in TOPICS])[topic])
     convincing = rng.random((rows, size)) < at(np.array([t.convincing for t in TOPICS])[topic])
     weight = np.where(correct, CORRECT, np.where(convincing, CONVINCING, 1.0))
-    own = np.arange(2, size + 2)
-    empty = np.zeros(rows)
+    own = np.tile(2 + np.arange(draws * size).reshape(draws, size), (len(success), 1))
+    score = rng.random((rows, size)) ** (1 / weight)
+    length = at(tokens) * (SHIFT + (1 - SHIFT) * rng.standard_exponential((rows, size)))
+    answer = np.where(correct, 0, np.where(popular, 1, own)).astype(np.int32)
+
+    def per_query(table: Array) -> Array:
+        return table.reshape(len(success), draws * size)
+
     return Pool(
-        model="simulated",
-        style="simulated",
-        answer=np.where(correct, 0, np.where(popular, 1, own)).astype(np.int32),
-        correct=correct.astype(np.float64),
-        score=rng.random((rows, size)) ** (1 / weight),
-        tokens=at(tokens) * (SHIFT + (1 - SHIFT) * rng.standard_exponential((rows, size))),
-        prompt=empty,
-        cached=empty,
-        prefill_ms=empty,
-        decode_ms=empty,
+        model=model.name,
+        style="",
+        answer=per_query(answer),
+        correct=per_query(correct.astype(np.float64)),
+        score=per_query(score),
+        tokens=per_query(length),
+        prompt=prompt,
+        cached=np.zeros_like(prompt),
+        prefill_ms=1000 * FIRST_TOKEN_SECONDS / prompt,
+        decode_ms=np.full_like(prompt, 1000 * model.seconds),
     )
 
 
@@ -276,13 +293,6 @@ def _costed(model: Model, prompt: Array, returned: Returned) -> Channels:
         tokens=returned.tokens,
         latency=FIRST_TOKEN_SECONDS + model.seconds * returned.steps,
     )
-
-
-def _stack(arms: list[Channels]) -> Channels:
-    stacked = {
-        name: np.stack([getattr(arm, name) for arm in arms], axis=-1).astype(np.float32) for name in arms[0].present()
-    }
-    return Channels(**stacked)
 
 
 def _contexts(rng: np.random.Generator, topic: Array, seen: Array, log_prompt: Array) -> dict[str, Array]:
