@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.__main__ import main as experiments
 from tests.live.scripted import Scripted
 from uis_env import UISEnv, load_world
 from uis_env.live.__main__ import main
@@ -52,9 +53,13 @@ def recorded(folder: Path, text: str = CONFIG) -> LiveConfig:
     return config
 
 
-def test_a_recording_becomes_a_world_that_is_played(tmp_path: Path) -> None:
+def test_a_recording_becomes_a_world_that_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = recorded(tmp_path)
     assert main(["build", str(config.path), str(tmp_path / "out"), "--out", str(tmp_path / "Own")]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].split()
+    assert command[:4] == ["python", "-m", "experiments", "run"]
+    assert experiments([*command[3:], "--seeds", "2", "--out", str(tmp_path / "run")]) == 0
+    assert "best_fixed" in (tmp_path / "run" / "summary.csv").read_text()
     world = load_world(tmp_path / "Own")
     assert not world.simulated
     assert world.channels.latency is None  # the server told no timings

@@ -13,7 +13,7 @@ from uis_env.live.config import load_config
 from uis_env.live.estimate import estimate_arm, estimate_recording
 from uis_env.live.recorder import record
 from uis_env.lock import BusyError
-from uis_env.stored import save_world
+from uis_env.worlds.comparison import save_comparison
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("build", help="make the outcome table of a finished recording")
     command.add_argument("config", type=Path, help="that was recorded")
     command.add_argument("folder", type=Path, help="the recording")
-    command.add_argument("--out", type=Path, required=True, help="the table, written as .npz and .json")
+    command.add_argument("--out", type=Path, required=True, help="folder of the world, with a config")
     return top
 
 
@@ -93,15 +93,15 @@ def _record(options: argparse.Namespace) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     world = build(load_config(options.config), options.folder, options.out.stem)
-    save_world(world, options.out)
+    command = save_comparison(world, options.out)
     queries, draws, arms = world.channels.quality.shape
-    print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms; play it with uis_env.load_world and UISEnv")
     left_out = world.provenance["left_out"]
     for reason, cells in left_out["cells"].items():
         print(f"not recorded: {cells} cells (query, model, style): {reason}", file=sys.stderr)
     for kind in ("arms", "channels"):
         for name, reason in left_out[kind].items():
             print(f"left out: {name}: {reason}", file=sys.stderr)
+    print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms; compare agents (in a checkout):\n{command}")
     return 0
 
 
