@@ -56,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "check":
                 return commands.check(args.agent)
             case "speed":
-                from experiments.speed import long, table
+                from experiments.speed import long, post, table
 
+                if args.tables:
+                    return post.command(path=args.json)
                 if args.long:
                     return long.command(long.LONG, args.json)
                 sizes = (args.rounds, args.seeds, args.arms, args.dim, args.repeats)

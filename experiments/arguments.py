@@ -170,5 +170,8 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument(
         "--long", action="store_true", help="instead: memory and float32 errors after a million rounds (minutes)"
     )
+    speed.add_argument(
+        "--tables", action="store_true", help="instead: seconds from played rounds to tables and report, 5,000 queries"
+    )
     speed.add_argument("--repeats", type=int, default=5, metavar="N", help="timed runs of each (default: 5)")
     return top

@@ -90,9 +90,9 @@ def interval(value: float, low: float, high: float, write: Callable[[float], str
     return f"{write(value)}{spread}"
 
 
-def signed(value: float) -> str:
-    """A difference in reward."""
-    return f"{value:+.4f}".replace("-", "−")
+def signed(value: float, digits: int = 4) -> str:
+    """A number with its sign."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def plain(value: float, digits: int = 4) -> str:

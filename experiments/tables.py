@@ -14,6 +14,7 @@ from rich.text import Text
 
 from experiments.analysis import Analysis, HonestyRow, PairedRow, SummaryRow
 from experiments.results import PERCENTILES
+from experiments.statistics import few_seeds
 from uis_env.outcomes import atomic_write
 
 
@@ -110,10 +111,13 @@ def ranked_table(analysis: Analysis, width: int = 80) -> Table:
 
 
 def caption(analysis: Analysis) -> str:
-    """The references of a cell in three short lines: best fixed arm, oracles, ceiling."""
+    """The references of a cell in three short lines: best fixed arm, oracles, ceiling; one more for too few seeds."""
     known = analysis.cell.references
+    few = few_seeds(len(analysis.cell.seeds))
     if known["best_fixed"] is None:
-        return "no arm is on offer in every round, so there is no fixed arm to compare with"
+        return "\n".join(
+            filter(None, ["no arm is on offer in every round, so there is no fixed arm to compare with", few])
+        )
     best, oracle, ceiling = known["best_fixed"], known["oracle"], known["ceiling"]
     cross = known["cross_fitted"]
     lines = [
@@ -124,7 +128,7 @@ def caption(analysis: Analysis) -> str:
         + f" over it, {ceiling['out_of_sample']['value']:+.4f} over that of other queries"
         + (": no signal" if ceiling["no_signal"] else ""),
     ]
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, few]))
 
 
 def shorten(name: str) -> str:

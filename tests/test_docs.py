@@ -39,3 +39,11 @@ def test_scale_shows_every_executor() -> None:
     assert {run.cluster for run in runs} >= {None, "local", "auto"}
     assert [run.distributed for run in runs if run.distributed][-1] == "auto"
     assert any(run.gpus_per_task == 0.25 for run in runs)
+
+
+@pytest.mark.parametrize("page", [Path("docs/statistics.md")], ids=lambda page: page.name)
+def test_snippets_run(page: Path) -> None:
+    """All snippets of a page, in order, as one program."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    exec(compile("\n".join(blocks), str(page), "exec"), {})

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from experiments.analysis import Analysis, HonestyRow, PairedRow
-from experiments.statistics import FLIPS
+from experiments.html import signed as _signed
+from experiments.statistics import few_seeds, least_p
 
 LEVEL = 0.05
 """A corrected p below this is called a difference."""
+_TOO_FEW = "Too few seeds to tell whether a learner beats the best fixed arm"
 
 
 Row = TypeVar("Row")
@@ -49,7 +51,7 @@ def where(analysis: Analysis, analyses: Sequence[Analysis]) -> str:
 
 def signed(value: float) -> str:
     """A number with its sign and three decimals."""
-    return f"{value:+.3f}".replace("-", "−")
+    return _signed(value, 3)
 
 
 def span(low: float, high: float) -> str:
@@ -121,13 +123,17 @@ def _verdict(analyses: Sequence[Analysis]) -> Finding | None:
             "is the single arm with the highest expected reward over the very same rounds, known only in hindsight."
         )
         tests = sum(row.family == "primary" for analysis in analyses for row in analysis.paired)
-        least = max(2.0 ** (1 - best.seeds), 1 / (FLIPS + 1)) * tests
+        least = least_p(best.seeds) * tests
+        if few := few_seeds(best.seeds):
+            return Finding(
+                "Too few seeds to tell whether a learner beats the best fixed arm", f"{text} {few}", cell=cell
+            )
         if least > LEVEL:
             text += (
                 f" With {best.seeds} seeds and {tests} tests no corrected p can be below {min(1.0, least):.2g}: "
                 "no difference could have been shown."
             )
-            return Finding("Too few seeds to tell whether a learner beats the best fixed arm", text, cell=cell)
+            return Finding(_TOO_FEW, text, cell=cell)
         return Finding("No learner beat the best fixed arm", text, "bad", cell)
     text = f"The largest lead is that of {best.agent}: {lead}, {p_value(best.p_holm)} after Holm's correction."
     if not math.isnan(best.difference_qlo):

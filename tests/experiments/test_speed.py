@@ -12,7 +12,7 @@ import pytest
 from agents import greedy, linucb, rollout
 from agents.handed import make_feedback, make_observation
 from experiments.__main__ import main
-from experiments.speed import limits, long, loops, peers, table
+from experiments.speed import limits, long, loops, peers, post, table
 from experiments.speed.clock import Timing, alternate
 from experiments.speed.ours import Ours
 from experiments.speed.problem import Problem, make_problem
@@ -177,3 +177,13 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
 def test_options_that_do_not_fit_are_named(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["speed", *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_post_processing_is_timed_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert post.command(queries=40, seeds=4, agents=4, path=tmp_path / "post.json") == 0
+    found = json.loads((tmp_path / "post.json").read_text())
+    assert found["sizes"] == {"agents": 4, "cells": 4, "seeds": 4, "queries": 40}
+    seconds = found["seconds"]
+    assert seconds.pop("all") == pytest.approx(sum(seconds.values()))
+    assert list(seconds) == ["references", "analysis", "tables and page"]
+    assert "4 agents × 4 cells × 4 seeds × 40 queries" in capsys.readouterr().out

@@ -108,6 +108,25 @@ def test_sign_flip_agrees_with_scipy(seeds):
     np.testing.assert_allclose(statistics.sign_flip(differences), other.pvalue, atol=1e-12 if seeds == 8 else 0.02)
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 5, 6, 14, 15, 40])
+def test_the_least_p_is_that_of_differences_of_one_sign(seeds):
+    p, least = statistics.sign_flip(np.arange(1.0, seeds + 1)), statistics.least_p(seeds)
+    assert p == pytest.approx(least) or (seeds > 14 and least <= p < 3 * least)  # a random sign pattern may be the same
+    said = statistics.few_seeds(seeds)
+    assert bool(said) == (statistics.least_p(seeds) > 0.05)
+    assert not said or f"With {seeds} seed" in said
+
+
+@pytest.mark.parametrize("seeds", [8, 16])
+def test_the_sign_flip_test_rejects_too_often_where_differences_are_skewed(seeds):
+    """The numbers of its docstring."""
+    random = np.random.default_rng(seeds)
+    skewed = statistics.sign_flip(random.exponential(size=(seeds, 4000)) - 1)
+    assert (skewed <= 0.05).mean() == pytest.approx(0.09, abs=0.015)
+    normal = statistics.sign_flip(random.normal(size=(seeds, 4000)))
+    assert (normal <= 0.05).mean() == pytest.approx(0.05, abs=0.015)
+
+
 def test_sign_flip_does_not_depend_on_batches(monkeypatch):
     differences = np.random.default_rng(0).normal(size=(20, 3))
     whole = statistics.sign_flip(differences)

@@ -35,6 +35,11 @@ def show(analysis, width):
     return console.file.getvalue()
 
 
+def test_a_table_of_few_seeds_says_that_no_test_can_reach_the_level(analyses):
+    assert "no test can reach" not in show(analyses[0], 120)
+    assert "With 4 seeds no test can reach p = .05 (the least is 0.12): play 6 or more." in show(analyses[1], 120)
+
+
 def test_the_files_hold_every_row_to_six_digits(analyses, tmp_path):
     write_tables(tmp_path, analyses)
     lines = (tmp_path / "summary.csv").read_text().splitlines()
