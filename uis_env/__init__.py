@@ -9,9 +9,10 @@ so that `quality − λ·cost` is as high as possible, learning online from what
     envs = gym.make_vec("uis_env:UIS/Recorded-v0", num_envs=64)
     print(uis_env.evaluate(policy, gym.make("uis_env:UIS/Recorded-v0", split="test", horizon=200), seeds=32))
 
-Importing this package registers `UIS/<name>-v0` for every name in `uis_env.worlds.WORLDS`, `UIS/World-v0`, which takes
-`world=`, a `World` of your own, `UIS/Workflow-v0`, tasks of several queries under a deadline and a token budget, and
-`UIS/Live-v0`, whose arms ask real models. Nothing else happens on import.
+Importing this package registers an id for every name in `uis_env.worlds.WORLDS` (`UIS/<name>-v0`, or `UIS/<name>` where
+the name holds the version of its data), `UIS/World-v0`, which takes `world=`, a `World` of your own or its folder,
+`UIS/Workflow-v0`, tasks of several queries under a deadline and a token budget, and `UIS/Live-v0`, whose arms ask real
+models. Nothing else happens on import.
 """
 
 from gymnasium.envs.registration import register as _register
@@ -30,7 +31,7 @@ from uis_env.stored import load_world, save_world, world_digest
 from uis_env.tape import Schedule, Stretch, Tape, tapes
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv
-from uis_env.worlds import WORLDS
+from uis_env.worlds import WORLDS, gym_id
 from uis_env.wrappers import GridActions, VectorReward
 
 __all__ = [
@@ -81,7 +82,7 @@ def _register_all() -> None:
     # callers reach `action_masks()` directly (Gymnasium's wrappers forward no attributes).
     for name in (*WORLDS, "World"):
         _register(
-            id=f"UIS/{name}-v0",
+            id=gym_id(name),
             entry_point="uis_env.env:UISEnv",
             vector_entry_point="uis_env.vector:UISVectorEnv",
             kwargs={} if name == "World" else {"world": name},

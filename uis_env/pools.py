@@ -41,8 +41,9 @@ class Pool:
             -1 where none could be extracted, which never votes. Samples with the same `vote` (without one: with the
             same extracted text) give the same answer.
         correct: (Q, S) float64, 0 or 1.
-        score: (Q, S) float64 in (0, 1], the verifier's score: `exp(mean log-probability)` of the sample, which is the
-            model's own confidence and knows nothing about correctness; NaN where the server told none.
+        score: (Q, S) float64 in [0, 1], the verifier's score: `exp(mean log-probability)` of the sample, which is the
+            model's own confidence and knows nothing about correctness; 0 of a sample that ended at once, without a
+            token; NaN where the server told none.
         tokens: (Q, S) float64, completion tokens.
         prompt: (Q,) float64, prompt tokens; all samples of a query share one prompt.
         cached: (Q,) float64, those of them that the server found in its cache.
@@ -130,7 +131,7 @@ _SAMPLE_FIELDS: dict[str, Check] = {
     "extracted": (str, lambda value: True, "a text"),
     "correct": (int, lambda value: value in (0, 1), "0 or 1"),
     "mean_logprob": _or_null(((int, float), lambda value: math.isfinite(value) and value <= 0, "a number <= 0")),
-    "completion_tokens": _POSITIVE,
+    "completion_tokens": _COUNT,
     "prompt_tokens": _POSITIVE,
     "cached_tokens": _COUNT,
     "prompt_ms": _or_null(_DURATION),
@@ -180,6 +181,8 @@ def read_pool(path: Path, query_ids: tuple[str, ...]) -> Pool:
             raise ValueError(f"{where}: sample {sample} of query {query_id!r} stands twice")
         if row["cached_tokens"] > row["prompt_tokens"]:
             raise ValueError(f"{where}: {row['cached_tokens']} cached of {row['prompt_tokens']} prompt tokens")
+        if not row["completion_tokens"] and row["extracted"].strip():
+            raise ValueError(f"{where}: completion_tokens is 0, expected an integer >= 1 for {row['extracted']!r}")
         found[query_id][sample] = (where, row)
     if names is None:
         raise ValueError(f"{path}: expected at least one sample")
@@ -205,7 +208,7 @@ def read_pool(path: Path, query_ids: tuple[str, ...]) -> Pool:
         style=names[1],
         answer=np.array(answers, np.int32),
         correct=each("correct"),
-        score=np.exp(each("mean_logprob")),
+        score=np.where(each("completion_tokens") == 0, 0.0, np.exp(each("mean_logprob"))),
         tokens=each("completion_tokens"),
         prompt=once("prompt_tokens"),
         cached=once("cached_tokens"),

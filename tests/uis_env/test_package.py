@@ -9,6 +9,7 @@ import gymnasium as gym
 import pytest
 
 import uis_env
+from uis_env.worlds import gym_id
 
 BLOCKED = """
 import sys
@@ -53,7 +54,7 @@ def test_import_reads_no_file_of_data_and_registers_every_world() -> None:
         "print([path for path in opened if path.endswith(('.npz', '.json', '.toml', '.gz'))])\n"
     )
     ids, files = run(code).splitlines()
-    assert ids == str(sorted(f"UIS/{name}-v0" for name in (*uis_env.WORLDS, "Live", "Workflow", "World")))
+    assert ids == str(sorted(map(gym_id, (*uis_env.WORLDS, "Live", "Workflow", "World"))))
     assert files == "[]"
 
 
@@ -62,7 +63,7 @@ def test_all_is_what_is_there() -> None:
     assert all(hasattr(uis_env, name) for name in uis_env.__all__)
 
 
-@pytest.mark.parametrize("id", ["UIS/World-v0", *(f"UIS/{name}-v0" for name in uis_env.WORLDS)])
+@pytest.mark.parametrize("id", ["UIS/World-v0", *map(gym_id, uis_env.WORLDS)])
 def test_specs_add_no_wrappers(id: str) -> None:
     spec = gym.spec(id)
     assert spec.disable_env_checker and not spec.order_enforce and spec.max_episode_steps is None

@@ -224,6 +224,13 @@ def test_reads_a_pool_in_the_order_of_the_queries(tmp_path):
     assert half.size == 1 and half.correct.tolist() == [[1], [1]]
 
 
+def test_a_sample_that_ended_at_once_is_an_empty_answer_without_confidence(tmp_path):
+    ended = {"extracted": "", "correct": 0, "completion_tokens": 0, "mean_logprob": None}
+    pool = read_pool(write(tmp_path / "m.direct.jsonl", [SAMPLE, SAMPLE | {"sample": 1} | ended]), ("q",))
+    assert pool.answer.tolist() == [[0, -1]] and pool.tokens.tolist() == [[3, 0]] and pool.score[0, 1] == 0
+    assert np.isfinite(pool.score).all() and pool.whole.all()
+
+
 def test_reads_queries(tmp_path):
     path = write(tmp_path / "queries.jsonl", [QUERY, QUERY | {"query_id": "r"}])
     assert [query.query_id for query in read_queries(path)] == ["q", "r"]
@@ -252,8 +259,8 @@ def test_bad_queries(tmp_path, rows, message):
         ({"correct": True}, ":2: correct is True"),
         ({"mean_logprob": float("nan")}, ":2: mean_logprob is nan"),
         ({"mean_logprob": 0.1}, ":2: mean_logprob is 0.1, expected a number <= 0"),
-        ({"completion_tokens": None}, ":2: completion_tokens is None, expected an integer >= 1"),
-        ({"completion_tokens": 0}, ":2: completion_tokens is 0"),
+        ({"completion_tokens": None}, ":2: completion_tokens is None, expected an integer >= 0"),
+        ({"completion_tokens": 0}, ":2: completion_tokens is 0, expected an integer >= 1 for '2'"),
         ({"prompt_tokens": 10}, ":2: prompt_tokens is 10, but 9 on the query's first sample"),
         ({"cached_tokens": 10}, ":2: 10 cached of 9 prompt tokens"),
         ({"model": "other"}, ":2: model and prompt are 'other', 'direct'"),

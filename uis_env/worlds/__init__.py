@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,11 @@ WORLDS: Mapping[str, Entry] = MappingProxyType(
     {
         "Recorded": Entry(
             "uis_env.worlds.recorded", "recorded", "real answers of three local LLMs to 378 verifiable queries, 54 arms"
+        ),
+        "Recorded-v1": Entry(
+            "uis_env.worlds.recorded",
+            "recorded_v1",
+            "real answers of four local LLMs to 1,082 verifiable queries of 23 task families, 48 arms",
         ),
         "Synthetic": Entry(
             "uis_env.worlds.synthetic",
@@ -53,12 +59,23 @@ WORLDS: Mapping[str, Entry] = MappingProxyType(
 )
 
 
+def gym_id(name: str) -> str:
+    """The id in Gymnasium of a world of that name. The version is that of the data: a name without one is version 0.
+
+    Example:
+        >>> from uis_env.worlds import gym_id
+        >>> gym_id("Recorded"), gym_id("Recorded-v1")
+        ('UIS/Recorded-v0', 'UIS/Recorded-v1')
+    """
+    return f"UIS/{name}" if re.search(r"-v\d+$", name) else f"UIS/{name}-v0"
+
+
 def load(
     what: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]] = (), code: bool = True, /, **options: Any
 ) -> World:
     """The world of that name, in that folder, or that a function makes: the one way to name a world.
 
-    Looked for in this order: a shipped name, as in `UIS/<name>-v0`; a folder that `save_world` wrote, relative to each
+    Looked for in this order: a shipped name; a folder that `save_world` wrote, relative to each
     of `folders`, then to the working directory; `module:function`, the module in the working directory, then in the
     last of `folders` to the first, then among what is installed.
 

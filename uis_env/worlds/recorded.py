@@ -1,7 +1,7 @@
-"""The recorded world: what three local LLMs answered to 378 verifiable queries, as a table of (model, method, budget).
+"""The recorded worlds: what local LLMs answered to verifiable queries, as tables of (model, method, budget, style).
 
-The table ships with the package. `python -m uis_env.worlds.recorded --pools DIR` builds it anew from the raw pools
-(needs the extra `build` for the text features).
+The tables ship with the package. `python -m uis_env.worlds.recorded --world NAME --pools DIR` builds one anew from raw
+pools (needs the extra `build` for the text features).
 """
 
 from __future__ import annotations
@@ -31,17 +31,22 @@ from uis_env.worlds.text import embed, text_context
 
 Array = NDArray[Any]
 DATA = Path(__file__).parent / "data"
-TABLE = DATA / "Recorded"
 MODEL_TABLE = DATA / "recorded_models.toml"
 DRAWS = 16
 COMPONENTS = 8
 MANY_COMPONENTS = 32
-MODELS = {
+MODELS = {  # recorded name -> name in the catalog, title; by size
     "smollm2-135m-instruct-q4_1": ("smollm2-135m", "SmolLM2 Instruct"),
     "gemma-3-270m-base-q4_k_m": ("gemma-3-270m", "Gemma 3 (base model)"),
     "qwen2.5-coder-0.5b-instruct-q4_k_m": ("qwen2.5-coder-0.5b", "Qwen2.5 Coder Instruct"),
+    "qwen2.5-coder-1.5b-instruct-q4_k_m": ("qwen2.5-coder-1.5b", "Qwen2.5 Coder Instruct"),
 }
-"""Recorded name -> name in the catalog, title."""
+LICENCES = {
+    "smollm2-135m": "Apache-2.0",
+    "gemma-3-270m": "Gemma Terms of Use",
+    "qwen2.5-coder-0.5b": "Apache-2.0 upstream; run from a community package, outcomes only",
+    "qwen2.5-coder-1.5b": "Apache-2.0 upstream; run from a community package, outcomes only",
+}
 STYLES = {"direct": "four worked examples, answer only", "steps": "no examples, step by step"}
 BUDGETS: dict[str, dict[str, tuple[int, ...]]] = {
     "direct": {
@@ -70,14 +75,49 @@ DEFAULTS: dict[str, Any] = {"cost": 1.0, "cost_channel": "eflops"}
 """The middle preference of `paper_configs/quickstart.toml`: a correct answer is worth a tera-eFLOP."""
 
 
+ORIGIN: dict[str, dict[str, str]] = {
+    "Recorded": {
+        "source": "recorded by this project on 2026-11-22 with the llama.cpp server of xllamacpp 2026.10 on a 2-core "
+        "machine without a GPU, temperature 0.8; queries made and graded by reasoning-gym 0.1.25 (Apache-2.0)",
+        "recorder": "a script that came before `python -m uis_env.live record` and asked in the same way (all samples "
+        "of a query in one request). Kept, not recorded again: our recorder needs about two hours for SmolLM2 alone on "
+        "that machine while it is busy, and qwen2.5-coder comes from a package without a licence text, so a new table "
+        "would mix recorders",
+    },
+    "Recorded-v1": {
+        "source": "recorded by this project on 2026-11-27 with the llama.cpp server of xllamacpp 2026.10 on a 2-core "
+        "machine without a GPU, temperature 0.8; queries of 23 task families (31 families and levels) made and graded "
+        "by reasoning-gym 0.1.25 (Apache-2.0); levels were chosen after a pilot of four queries each, before anything "
+        "else was computed",
+        "recorder": "a script that asks as `python -m uis_env.live record` does: all samples of a query in one request",
+    },
+}
+"""Where the worlds of this module come from, by name."""
+
+
 def recorded() -> World:
-    """The recorded world as it ships, and what is public of its models."""
-    world = load_world(TABLE)
-    return replace(world, provenance={**world.provenance, "public": public(load_model_cards(MODEL_TABLE).values())})
+    """UIS/Recorded-v0 as it ships: three models, 378 queries of nine task families."""
+    return _shipped("Recorded")
 
 
-def build(folder: Path) -> World:
-    """Builds the world from a folder of raw pools (`queries.jsonl` and one `*.jsonl.gz` per model and style).
+def recorded_v1() -> World:
+    """UIS/Recorded-v1 as it ships: four models, 1,082 queries of 23 task families, direct prompts only."""
+    return _shipped("Recorded-v1")
+
+
+def _shipped(name: str) -> World:
+    """A world as it ships, with what is public of its models."""
+    world, cards = load_world(DATA / name), load_model_cards(MODEL_TABLE)
+    known = public(cards[model] for model in world.catalog.models)
+    return replace(world, provenance={**world.provenance, "public": known})
+
+
+def build(folder: Path, name: str = "Recorded") -> World:
+    """Builds a world from a folder of raw pools (`queries.jsonl` and one `*.jsonl.gz` per model and style).
+
+    Args:
+        folder: the raw pools.
+        name: a key of ORIGIN.
 
     Raises:
         ValueError: naming the file, row or model that is not as expected.
@@ -100,7 +140,7 @@ def build(folder: Path) -> World:
     table = tabulate_pools(arms, pools, permuted, costs, str(folder))
     contexts, versions = _contexts(queries)
     return World(
-        name="Recorded",
+        name=name,
         simulated=False,
         catalog=catalog(arms, table.expected, cards),
         contexts=contexts,
@@ -112,7 +152,7 @@ def build(folder: Path) -> World:
         halves=table.halves,
         cost_ends=mean_ends(table.expected),
         defaults=DEFAULTS,
-        provenance=_provenance(folder, pools, versions),
+        provenance=_provenance(name, folder, pools, versions),
         pools=tuple(pools),
         orders=permuted,
     )
@@ -193,24 +233,15 @@ def _numbers(level: str) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d+", level)]
 
 
-def _provenance(folder: Path, pools: Sequence[Pool], versions: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(name: str, folder: Path, pools: Sequence[Pool], versions: Mapping[str, str]) -> dict[str, Any]:
     recorded_as = {name: model for model, (name, _) in MODELS.items()}
     return {
-        "source": "recorded by this project on 2026-11-22 with the llama.cpp server of xllamacpp 2026.10 on a 2-core "
-        "machine without a GPU, temperature 0.8; queries made and graded by reasoning-gym 0.1.25 (Apache-2.0)",
-        "recorder": "a script that came before `python -m uis_env.live record` and asked in the same way (all samples "
-        "of a query in one request). Kept, not recorded again: our recorder needs about two hours for SmolLM2 alone on "
-        "that machine while it is busy, and qwen2.5-coder comes from a package without a licence text, so a new table "
-        "would mix recorders",
+        **ORIGIN[name],
         "raw_sha256": {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted([folder / "queries.jsonl", *folder.glob("*.jsonl.gz")])
         },
-        "licences": {
-            "smollm2-135m": "Apache-2.0",
-            "gemma-3-270m": "Gemma Terms of Use",
-            "qwen2.5-coder-0.5b": "Apache-2.0 upstream; run from a community package, outcomes only",
-        },
+        "licences": {model: LICENCES[model] for model in dict.fromkeys(pool.model for pool in pools)},
         "expectation": "exact for every arm and channel: over all orders of the pool, without replacement",
         "draws": f"{DRAWS} independent permutations of each (query, model, style) pool; every method and budget reads "
         "its prefix; Philox generators keyed by the pool's place in `pools`",
@@ -254,20 +285,21 @@ def _provenance(folder: Path, pools: Sequence[Pool], versions: Mapping[str, str]
             "each scaled to [0, 1] over the catalog",
         },
         "versions": {"numpy": version("numpy"), **versions},
-        "public": public(load_model_cards(MODEL_TABLE).values()),
+        "public": public(load_model_cards(MODEL_TABLE)[model] for model in dict.fromkeys(pool.model for pool in pools)),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Builds the table and writes it."""
+    """Builds a table and writes it."""
     parser = argparse.ArgumentParser(prog="python -m uis_env.worlds.recorded", description=main.__doc__)
+    parser.add_argument("--world", choices=list(ORIGIN), default="Recorded", help="which one (default: Recorded)")
     parser.add_argument("--pools", type=Path, required=True, help="folder of the raw pools")
-    parser.add_argument("--out", type=Path, default=TABLE, help="folder of the world (default: the package)")
+    parser.add_argument("--out", type=Path, help="folder of the world (default: in the package)")
     options = parser.parse_args(arguments)
-    world = build(options.pools)
-    save_world(world, options.out)
+    world, out = build(options.pools, options.world), options.out or DATA / options.world
+    save_world(world, out)
     queries, draws, arms = world.channels.quality.shape
-    size = sum(file.stat().st_size for file in options.out.iterdir())
+    size = sum(file.stat().st_size for file in out.iterdir())
     print(f"{world.name}: {queries} queries, {draws} draws, {arms} arms, {size / 1e6:.2f} MB")
 
 
