@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 State = Any
 """An agent's own pytree of arrays."""

@@ -16,7 +16,7 @@ from agents.spec import Spec, spec_of
 from uis_env.arms import Arm, ArmCatalog
 from uis_env.bandit import PREFERENCE, Reward
 from uis_env.imports import describe
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 OPTIONAL = [name for name in Channels._fields if name != "quality"]
 TOLERANCE = 1e-3

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from agents.agent import Feedback, FullInformation, Observation, Privileged
 from uis_env.bandit import Bandit
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 OnDevice = Any
 """A `Bandit`, NumPy in `uis_env` and JAX arrays here."""
@@ -64,7 +64,7 @@ def make_feedback(
         number: how many outcomes were delivered before this one; None says that every round's was.
 
     >>> from agents import make_feedback, make_observation
-    >>> from uis_env.outcomes import Channels
+    >>> from uis_env.world import Channels
     >>> seen = make_observation(3, [0.5], [True, True], [1, 0, 0, 0, 0], [1.0])
     >>> make_feedback(seen, action=1, reward=0.8, cost=0.2, channels=Channels(quality=1.0), number=1).number
     Array(1, dtype=int32)

@@ -16,7 +16,7 @@ from agents.text import text_features
 from uis_env.arms import ArmCatalog
 from uis_env.bandit import Reward
 from uis_env.listing import public_costs
-from uis_env.outcomes import World
+from uis_env.world import World
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def make_spec(
         features = world.catalog.features if arms == "catalog" else text_features(world.catalog.descriptions)[0]
     except ValueError as error:
         raise ValueError(f"arms = 'text' on world {world.name!r}: {error}") from None
-    seen = world.outcomes(context).context
+    seen = world.context(context)
     warn_of_columns(seen, f"context {context or next(iter(world.contexts))!r} of world {world.name!r}")
     return spec_of(
         world.catalog,

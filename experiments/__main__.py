@@ -19,8 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from experiments.config import ConfigError
     from experiments.interrupts import remembered
     from experiments.store import RunError
+    from uis_env.files import WriteError
     from uis_env.lock import BusyError
-    from uis_env.outcomes import WriteError
 
     try:
         if (workers := getattr(args, "workers", None)) is not None and workers < 1:

@@ -26,7 +26,8 @@ from experiments import backend, html
 from experiments.charts import Line, chart
 from experiments.config import ConfigError
 from uis_env.bandit import Reward
-from uis_env.outcomes import Channels, atomic_write
+from uis_env.files import atomic_write
+from uis_env.world import Channels
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS
 from uis_env.worlds.latency_aware.world import EMBEDDING, make_catalog, query_features

@@ -18,10 +18,10 @@ from experiments.results import CellKey
 from uis_env import worlds
 from uis_env.bandit import Bandit, Reward, tabulate
 from uis_env.imports import is_code
-from uis_env.outcomes import World
 from uis_env.scenarios import Scenario, make_scenario
 from uis_env.stored import world_digest, world_files
 from uis_env.tape import Schedule
+from uis_env.world import World
 
 Array = NDArray[Any]
 PILOT = 9
@@ -98,7 +98,7 @@ def _loaded(config: Config, part: WorldConfig) -> tuple[World, str]:
         files = () if stored is None else world_files(stored) or ()
         stamp = max((file.stat().st_mtime_ns for file in files), default=0)
         world, digest = _load(part.what, config.folders, hashable, stamp)
-        world.outcomes(part.context)
+        world.context(part.context)
         return world, digest
     except (ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{where}: {error}") from error

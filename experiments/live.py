@@ -32,13 +32,14 @@ from experiments import backend
 from experiments.config import AgentConfig, ConfigError, Positive, convert, parse_agent
 from experiments.entrants import check_own, make_agent, own_factories
 from uis_env.arms import ArmCatalog
+from uis_env.files import atomic_write
 from uis_env.live.config import LiveConfig, load_config
 from uis_env.live.env import LiveEnv
 from uis_env.live.estimate import list_costs
 from uis_env.live.journal import Appender, CallJournal, read_rows
 from uis_env.live.transport import Transport
 from uis_env.lock import DirectoryLock
-from uis_env.outcomes import Channels, atomic_write
+from uis_env.world import Channels
 
 Factory = Callable[..., Agent]
 OVER = "the dollar limit is reached: raise --max-dollars and run the same command again"

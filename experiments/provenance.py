@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 DRIVER = (
     *("experiments.player", "experiments.cells", "experiments.backend", "experiments.sweeps.game"),
     *("agents.rollout", "agents.sweep", "agents.wrappers"),
-    *("uis_env.outcomes", "uis_env.bandit", "uis_env.tape", "uis_env.scenarios", "uis_env.split"),
+    *("uis_env.world", "uis_env.bandit", "uis_env.tape", "uis_env.scenarios", "uis_env.split"),
 )
 """What plays every agent."""
 APART = (

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from experiments.ceiling import FAMILY, Tables, policies
 from experiments.components import two_way
 from uis_env.bandit import PREFERENCE, Bandit, Phase, cross_fitted, expected_quality
-from uis_env.outcomes import World
 from uis_env.scenarios import Scenario
 from uis_env.tape import Schedule, tapes
+from uis_env.world import World
 
 Array = NDArray[Any]
 COST_UNITS = {"dollars": "US dollar", "eflops": "tera-eFLOP"}

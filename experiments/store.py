@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.results import AgentRuns, Array, Cell, CellKey, Entrant, SweepRuns, concatenate
-from uis_env.outcomes import atomic_write
+from uis_env.files import atomic_write
 
 
 class Unit(NamedTuple):

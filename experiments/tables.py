@@ -15,7 +15,7 @@ from rich.text import Text
 from experiments.analysis import Analysis, HonestyRow, PairedRow, SummaryRow
 from experiments.results import PERCENTILES
 from experiments.statistics import few_seeds
-from uis_env.outcomes import atomic_write
+from uis_env.files import atomic_write
 
 
 class Unit(NamedTuple):

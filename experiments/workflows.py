@@ -29,11 +29,12 @@ from experiments import backend
 from experiments.components import two_way_estimate, two_way_ratio
 from experiments.config import ConfigError
 from uis_env.bandit import Reward
-from uis_env.outcomes import World, atomic_write
+from uis_env.files import atomic_write
 from uis_env.workflow import Policy, Workflow, play
 from uis_env.workflow.instances import uncertain_speeds
 from uis_env.workflow.plan import plan
 from uis_env.workflow.policies import best_arm, greedy, step_blind, uniform_split
+from uis_env.world import World
 from uis_env.worlds import load
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from uis_env.arms import Arm, ArmCatalog, one_hot
-from uis_env.outcomes import Channels, World, mean_ends
+from uis_env.world import Channels, World, mean_ends
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)

@@ -13,9 +13,9 @@ from agents.handed import make_feedback, make_observation
 from agents.spec import make_spec
 from uis_env import worlds
 from uis_env.bandit import Reward, tabulate
-from uis_env.outcomes import Channels
 from uis_env.scenarios import make_scenario
 from uis_env.tape import Tape, tape
+from uis_env.world import Channels
 
 ROUNDS, SEEDS = 300, [7, 8, 9]
 

@@ -17,9 +17,9 @@ from experiments.config import parse_config
 from uis_env.bandit import PREFERENCE, Reward
 from uis_env.live.config import load_config
 from uis_env.live.env import LiveEnv
-from uis_env.outcomes import World
 from uis_env.scenarios import make_scenario
 from uis_env.workflow import Workflow
+from uis_env.world import World
 
 BAD = [-0.1, float("nan"), float("inf"), -float("inf"), "0.1", None, True, [0.1], (0.1, 0.2), {"a": 0.1}, 1j]
 ARRAYS = [np.array([0.1]), np.array(0.1), np.full((2, 2), 0.1)]

@@ -20,7 +20,7 @@ from agents.handed import make_feedback, make_observation
 from experiments.__main__ import parser
 from experiments.speed.problem import make_problem
 from uis_env.live.__main__ import parser as live_parser
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 TEXT = Path("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)

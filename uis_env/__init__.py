@@ -23,7 +23,6 @@ from uis_env.costs import ModelCard, Price, dollars, eflops
 from uis_env.env import UISEnv
 from uis_env.episodes import Episodes
 from uis_env.evaluation import Evaluation, evaluate
-from uis_env.outcomes import Channels, Outcomes, World
 from uis_env.rows import from_rows
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario
 from uis_env.split import in_test_split
@@ -31,6 +30,7 @@ from uis_env.stored import load_world, save_world, world_digest
 from uis_env.tape import Schedule, Stretch, Tape, tapes
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv
+from uis_env.world import Channels, World
 from uis_env.worlds import WORLDS, gym_id
 from uis_env.wrappers import GridActions, VectorReward
 
@@ -46,7 +46,6 @@ __all__ = [
     "Evaluation",
     "GridActions",
     "ModelCard",
-    "Outcomes",
     "Phase",
     "Price",
     "Reward",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uis_env.outcomes import Channels, World
+from uis_env.world import Channels, World
 
 Array = NDArray[Any]
 PREFERENCE = ("quality", "score", "cost", "tokens", "latency")
@@ -136,7 +136,7 @@ def tabulate(world: World, phases: Sequence[Phase], context: str | None = None) 
     """
     if not phases:
         raise ValueError("expected at least one phase")
-    outcomes = world.outcomes(context)
+    seen = world.context(context)
     variants: list[tuple[Any, ...]] = []
     variant = []
     for i, phase in enumerate(phases):
@@ -178,7 +178,7 @@ def tabulate(world: World, phases: Sequence[Phase], context: str | None = None) 
     }
     models = world.catalog.models
     return Bandit(
-        context=outcomes.context,
+        context=seen,
         reward=np.stack(rewards),
         expected=np.stack(expected),
         regret=np.stack(regret),

@@ -10,10 +10,10 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from uis_env.episodes import Episodes
-from uis_env.outcomes import World
 from uis_env.render import FPS, MODES, Frame, render
 from uis_env.spaces import arm_of, check_options, no_options, one_of, seed_of
 from uis_env.streams import Streams
+from uis_env.world import World
 
 
 class UISEnv(gym.Env[Any, Any]):

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.bandit import Bandit, Reward, tabulate
-from uis_env.outcomes import World
 from uis_env.scenarios import Scenario, make_scenario
 from uis_env.spaces import positive, seed_of
 from uis_env.streams import Rounds, Streams, query_rows
 from uis_env.tape import tapes
+from uis_env.world import World
 from uis_env.worlds import load
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import Arm
-from uis_env.outcomes import World
+from uis_env.world import World
 
 Array = NDArray[Any]
 

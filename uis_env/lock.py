@@ -41,7 +41,7 @@ class DirectoryLock:
     def __enter__(self) -> DirectoryLock:
         from filelock import FileLock, Timeout
 
-        from uis_env.outcomes import WriteError
+        from uis_env.files import WriteError
 
         if self._depth == 0:
             lock = FileLock(self.root / ".lock", timeout=0)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.fields import LARGEST, absent, read_budget, read_integer, read_number, read_quality, read_scale, read_text
-from uis_env.outcomes import Channels, World, mean_ends
+from uis_env.world import Channels, World, mean_ends
 
 Array = NDArray[Any]
 REQUIRED = ("query", "model", "quality")

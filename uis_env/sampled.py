@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from uis_env.arms import Arm
 from uis_env.costs import ModelCard, compute_and_memory, dollars, eflops, prefill
 from uis_env.estimators import Returned, draw, expect
-from uis_env.outcomes import Channels, fill_unrecorded
 from uis_env.pools import Pool
+from uis_env.world import Channels, fill_unrecorded
 
 Array = NDArray[Any]
 Costs = Callable[[Arm, Pool, Returned], Channels]

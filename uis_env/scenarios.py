@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.bandit import PREFERENCE, Phase, Reward
-from uis_env.outcomes import World
 from uis_env.split import holdout_rounds, in_test_split
 from uis_env.tape import Schedule, Stretch
+from uis_env.world import World
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from uis_env.outcomes import World
+    from uis_env.world import World
 
 TEST = 4
 """Every fourth query is a test query."""

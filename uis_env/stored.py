@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import ArmCatalog
-from uis_env.outcomes import Channels, World, atomic_write
+from uis_env.files import atomic_write
 from uis_env.pools import Pool
+from uis_env.world import Channels, World
 
 Array = NDArray[Any]
 FORMAT = 2

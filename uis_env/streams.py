@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from uis_env.bandit import Reward
 from uis_env.fallback import ranking, substitutes
-from uis_env.outcomes import World
 from uis_env.rules import Rules
 from uis_env.spaces import action_space, observation_space, one_of
 from uis_env.split import in_test_split
+from uis_env.world import World
 
 Array = NDArray[Any]
 

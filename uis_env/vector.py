@@ -11,9 +11,9 @@ from gymnasium.vector.utils import batch_space, iterate
 from numpy.typing import NDArray
 
 from uis_env.episodes import Episodes
-from uis_env.outcomes import World
 from uis_env.spaces import check_options, no_options, one_of, positive, seeds_of
 from uis_env.streams import Rounds, Streams
+from uis_env.world import World
 
 Array = NDArray[Any]
 AUTORESET = {mode.name.lower(): mode for mode in AutoresetMode}

@@ -21,7 +21,7 @@ from experiments.paper.claims import Finding, claims_csv, counts, evaluate, load
 from experiments.paper.page import index
 from experiments.paper.protocol import Protocol
 from uis_env import worlds
-from uis_env.outcomes import atomic_write
+from uis_env.files import atomic_write
 
 PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (uniscale.PROTOCOL, latency.PROTOCOL)}
 """Every protocol by name."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.analysis import Analysis
 from experiments.report.page import page
-from uis_env.outcomes import atomic_write
+from uis_env.files import atomic_write
 
 
 def write_report(analyses: Sequence[Analysis], manifest: Mapping[str, Any], path: Path) -> None:

@@ -17,7 +17,7 @@ from experiments.report.page import page
 from experiments.results import PERCENTILES, AgentRuns, Array, Cell, CellKey, Entrant
 from experiments.tables import write_tables
 from uis_env.bandit import Bandit, Reward, tabulate
-from uis_env.outcomes import atomic_write
+from uis_env.files import atomic_write
 from uis_env.scenarios import make_scenario
 from uis_env.worlds.synthetic import synthetic
 

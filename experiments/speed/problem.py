@@ -15,9 +15,9 @@ from agents.spec import Spec, make_spec
 from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.bandit import Bandit, tabulate
 from uis_env.bandit import Reward as RewardSettings
-from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.scenarios import make_scenario
 from uis_env.tape import Schedule, Tape, tapes
+from uis_env.world import Channels, World, mean_ends
 
 Array = NDArray[Any]
 MODELS = ("sim-a", "sim-b", "sim-c")

@@ -17,9 +17,9 @@ from experiments.cells import PILOT, load_world
 from experiments.config import WEIGHTS, Config, ConfigError, PreferenceConfig, WorldConfig
 from experiments.results import CellKey
 from uis_env.bandit import Reward, tabulate
-from uis_env.outcomes import World
 from uis_env.scenarios import preference_mix
 from uis_env.tape import Schedule, Stretch, Tape, tapes
+from uis_env.world import World
 
 Array = NDArray[Any]
 _REHEARSAL = 10

@@ -21,7 +21,7 @@ from experiments.references import upper_hull
 from experiments.results import Entrant, SweepRuns
 from experiments.statistics import Estimate
 from experiments.sweeps.game import SweepGame
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 Array = NDArray[Any]
 VALUES = ("accuracy", "tokens", "seconds")

@@ -15,7 +15,7 @@ from experiments.sweeps import rows
 from experiments.sweeps.figures import figures
 from experiments.sweeps.measures import Sweep
 from experiments.tables import to_csv
-from uis_env.outcomes import atomic_write
+from uis_env.files import atomic_write
 
 TERMS = (
     ("question", "all policies answer the same questions, each once per seed; those of the pilot are not among them."),

@@ -14,7 +14,7 @@ import pytest
 from agents.agent import Agent, Choice, Privileged
 from agents.handed import make_feedback, make_observation
 from agents.spec import Spec
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 ARMS, CONTEXT, MODELS = 6, 4, 3
 

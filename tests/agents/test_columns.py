@@ -12,7 +12,7 @@ from agents.columns import constants
 from agents.spec import make_spec
 from uis_env import worlds
 from uis_env.bandit import Reward
-from uis_env.outcomes import World
+from uis_env.world import World
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from agents import decomposed_linucb, decomposed_thompson
 from agents.handed import make_feedback, make_observation
 from agents.priced import penalty
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 ROUNDS = 300
 PREFERENCE = jnp.asarray([1.0, 0.2, 0.7, 1e-3, 0.1], jnp.float32)

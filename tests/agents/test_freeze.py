@@ -17,7 +17,7 @@ from agents.agent import Agent, FullInformation
 from agents.freeze import FOLDS, PENALTIES, ceiling, freeze_context, ridge
 from agents.handed import make_feedback, make_full_information, make_observation
 from agents.spec import Spec
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 Array = np.ndarray[Any, Any]
 KEY = jax.random.key(0)

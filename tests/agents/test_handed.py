@@ -19,7 +19,7 @@ from agents.handed import make_feedback, make_observation, observed, recorded, r
 from agents.spec import Spec
 from uis_env import worlds
 from uis_env.bandit import Phase, Reward, tabulate
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 KEY = jax.random.key(0)
 LEARNERS: dict[str, Callable[[Spec], Agent]] = {

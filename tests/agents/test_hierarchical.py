@@ -8,7 +8,7 @@ import pytest
 from agents import hierarchical_logit_thompson
 from agents.handed import make_feedback, make_full_information, make_observation
 from agents.hierarchical import DEVIATIONS, FLOOR
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 KEY = jax.random.key(0)
 CLIP = 2.0

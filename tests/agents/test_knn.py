@@ -8,7 +8,7 @@ import pytest
 from agents import knn
 from agents.fusion import unit_features
 from agents.handed import make_feedback, make_observation
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 KEY = jax.random.key(0)
 

@@ -21,7 +21,7 @@ from agents import (
 )
 from agents.fusion import fuse
 from agents.handed import make_feedback, make_full_information, make_observation
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 LONG = 100_000
 """Rounds after which a float32 posterior must still agree with float64."""

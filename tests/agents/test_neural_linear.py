@@ -10,7 +10,7 @@ import pytest
 from agents import linucb, neural_linear, neural_linear_thompson, neural_linear_ucb
 from agents.handed import make_feedback, make_observation
 from agents.neural_linear import Network
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 KEY = jax.random.key(0)
 EVERY, REPLAY, RIDGE = 8, 20, 0.5

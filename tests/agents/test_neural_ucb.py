@@ -13,7 +13,7 @@ from agents.check import check_agent
 from agents.handed import make_feedback, make_observation
 from agents.neural_ucb import Network, forward, mlp, neural_ucb, squared_gradients
 from agents.spec import Spec
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 ARMS, CONTEXT = 5, 3
 

@@ -12,7 +12,7 @@ import pytest
 from agents import AGENTS
 from agents.handed import make_feedback, make_full_information, make_observation
 from agents.spec import Spec
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 KEY = jax.random.key(0)
 OPTIONS: dict[str, dict[str, Any]] = {"fixed": {"arm": 0}, "hierarchical_logit_thompson": {"freeze": True}}

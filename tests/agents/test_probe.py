@@ -19,7 +19,7 @@ from agents.check import example_log
 from agents.handed import make_feedback, make_full_information, make_observation
 from agents.probe import platt, probe, probe_online, reliability
 from agents.spec import Spec
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 from uis_env.worlds.latency_aware.calibrate import sample
 from uis_env.worlds.latency_aware.fits import FITS
 from uis_env.worlds.latency_aware.world import make_catalog, query_features

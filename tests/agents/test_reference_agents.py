@@ -8,7 +8,7 @@ import pytest
 from agents import best_fixed, cheapest, fixed, fixed_elsewhere, linucb, oracle, pilot_then_best, strongest
 from agents.agent import Privileged
 from agents.handed import make_full_information, make_observation
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 KEY = jax.random.key(0)
 

@@ -8,8 +8,8 @@ import pytest
 from agents import rollout
 from agents.agent import Agent, Choice, Feedback, Observation
 from uis_env.bandit import Bandit
-from uis_env.outcomes import Channels
 from uis_env.tape import Schedule, Stretch, tape
+from uis_env.world import Channels
 
 QUERIES, DRAWS, ARMS, FEATURES, ROUNDS = 23, 4, 5, 3, 157
 SEEDS = [3, 4, 5, 6]

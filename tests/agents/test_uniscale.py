@@ -18,7 +18,7 @@ from agents.text import text_features
 from agents.uniscale import transformed, uniscale
 from agents.wrappers import only
 from uis_env.bandit import Phase, Reward, tabulate
-from uis_env.outcomes import Channels, World
+from uis_env.world import Channels, World
 
 ARMS, CONTEXT, ROUNDS = 12, 4, 15
 WEIGHTS = np.array([0.3, 0.2, 0.5, 0.0, 0.0])

@@ -22,12 +22,12 @@ from agents.workflow_policy import (
 )
 from uis_env.arms import Arm
 from uis_env.bandit import Reward
-from uis_env.outcomes import Channels, World
 from uis_env.workflow import Workflow, play
 from uis_env.workflow.core import Tasks
 from uis_env.workflow.instances import uncertain_speeds
 from uis_env.workflow.plan import plan
 from uis_env.workflow.policies import best_arm, greedy, one_arm, step_blind, uniform_split
+from uis_env.world import Channels, World
 
 
 @pytest.mark.parametrize(

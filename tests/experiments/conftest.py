@@ -13,9 +13,9 @@ from experiments.references import references
 from experiments.results import PERCENTILES, AgentRuns, Cell, CellKey, Entrant, concatenate
 from experiments.runner import Progress, Runner
 from uis_env.bandit import Bandit, Reward, tabulate
-from uis_env.outcomes import World
 from uis_env.scenarios import make_scenario
 from uis_env.tape import Tape, tape
+from uis_env.world import World
 
 Array = np.ndarray[Any, Any]
 Policy = Callable[[Bandit, Tape, np.random.Generator], Array]

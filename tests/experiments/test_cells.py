@@ -17,7 +17,7 @@ from experiments.entrants import make_agent
 from experiments.references import references
 from uis_env.arms import ArmCatalog
 from uis_env.bandit import Reward
-from uis_env.outcomes import World
+from uis_env.world import World
 
 PLAIN = Reward()
 

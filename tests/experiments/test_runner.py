@@ -30,8 +30,8 @@ from experiments.interrupts import check, remembered
 from experiments.runner import InterruptedRunError, Progress, Runner
 from experiments.store import RunError, StoreError, _read_npz, read_runs, write_runs
 from uis_env import worlds
+from uis_env.files import WriteError
 from uis_env.lock import DirectoryLock
-from uis_env.outcomes import WriteError
 from uis_env.tape import tape
 
 CONFIG = """

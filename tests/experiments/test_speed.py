@@ -16,7 +16,7 @@ from experiments.speed import limits, long, loops, peers, post, table
 from experiments.speed.clock import Timing, alternate
 from experiments.speed.ours import Ours
 from experiments.speed.problem import Problem, make_problem
-from uis_env.outcomes import Channels
+from uis_env.world import Channels
 
 
 @pytest.fixture(scope="module")

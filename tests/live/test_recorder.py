@@ -18,11 +18,11 @@ pytest.importorskip("openai")
 
 from tests.live.scripted import Scripted, fixed
 from tests.live.server import FaultyServer
+from uis_env.files import WriteError
 from uis_env.live.__main__ import main
 from uis_env.live.config import load_config
 from uis_env.live.journal import Appender, CallJournal, read_rows
 from uis_env.live.recorder import record
-from uis_env.outcomes import WriteError
 
 KEY = "sk-test-2718281828459045"
 POOL = """

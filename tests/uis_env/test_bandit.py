@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uis_env.bandit import Phase, Reward, cross_fitted, tabulate
-from uis_env.outcomes import Channels, World
+from uis_env.world import Channels, World
 
 Factory = Callable[..., World]
 weights = st.just(0.0) | st.floats(1e-3, 5.0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from uis_env.arms import Arm, ArmCatalog
-from uis_env.outcomes import Channels, World
+from uis_env.world import Channels, World
 from uis_env.worlds import cache
 from uis_env.worlds.cache import cache_folder, cached_world, key_hash
 
@@ -82,7 +82,7 @@ def test_a_broken_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyP
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("uis_env.outcomes.os.replace", fail)
+    monkeypatch.setattr("uis_env.files.os.replace", fail)
     with pytest.warns(UserWarning, match="not cached.*disk full"):
         cached_world(KEY, tiny)
     assert [path for path in folder.rglob("*") if path.is_file()] == []

@@ -17,10 +17,10 @@ from gymnasium.utils.env_checker import check_env
 from uis_env.bandit import Bandit, Phase, Reward, tabulate
 from uis_env.env import UISEnv
 from uis_env.episodes import WINDOW
-from uis_env.outcomes import World
 from uis_env.scenarios import SCENARIOS, Scenario, Segment
 from uis_env.spaces import ArmSpace
 from uis_env.tape import tape
+from uis_env.world import World
 
 Factory = Callable[..., World]
 CHANNELS = ("quality", "score", "dollars", "eflops", "tokens", "latency")

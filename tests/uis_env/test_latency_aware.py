@@ -13,8 +13,8 @@ import pytest
 
 from uis_env.arms import Arm
 from uis_env.bandit import Reward, tabulate
-from uis_env.outcomes import World
 from uis_env.scenarios import make_scenario
+from uis_env.world import World
 from uis_env.worlds import load
 from uis_env.worlds.latency import latency_percentiles
 from uis_env.worlds.latency_aware import latency_aware, simulator

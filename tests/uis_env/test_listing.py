@@ -17,8 +17,8 @@ from uis_env import worlds
 from uis_env.bandit import Reward
 from uis_env.costs import ModelCard, Price
 from uis_env.listing import public, public_costs
-from uis_env.outcomes import Channels, World
 from uis_env.stored import load_world, save_world
+from uis_env.world import Channels, World
 
 
 @pytest.fixture(scope="module")

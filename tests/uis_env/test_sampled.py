@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from uis_env.arms import Arm
 from uis_env.costs import ModelCard, Price
 from uis_env.estimators import Returned, draw, orders
-from uis_env.outcomes import Channels
 from uis_env.pools import Pool
 from uis_env.sampled import costed, tabulate_pools
+from uis_env.world import Channels
 
 QUERIES, SIZE = 4, 4
 CARDS = {"a": ModelCard("a", price=Price(1, 2, 0)), "b": ModelCard("b", 1e8, 2, 4, 2, 8, Price(1, 2, 0))}

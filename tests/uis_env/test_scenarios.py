@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from uis_env.bandit import Phase, Reward, tabulate
-from uis_env.outcomes import World
 from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario, segment_starts, strongest_model
 from uis_env.tape import tape
+from uis_env.world import World
 
 REWARD = Reward(cost=50.0)
 

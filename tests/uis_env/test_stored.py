@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.uis_env.test_outcomes import K, Q, R, make_world
+from tests.uis_env.test_world import K, Q, R, make_world
 from uis_env.pools import Pool
 from uis_env.stored import ARRAYS, META, load_world, save_world, world_digest, world_parts
 

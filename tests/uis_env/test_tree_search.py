@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uis_env.bandit import Reward
-from uis_env.outcomes import World
+from uis_env.world import World
 from uis_env.worlds.tree_search import COST_SENSITIVE, QUALITY_PRIORITY, tree_search
 from uis_env.worlds.tree_search import world as module
 from uis_env.worlds.tree_search.calibrate import Row, area_under_curve, calibration, cross_validated_r2, main, markdown

@@ -14,11 +14,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from uis_env.env import UISEnv
-from uis_env.outcomes import World
 from uis_env.scenarios import SCENARIOS
 from uis_env.tape import tape
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow import WorkflowEnv, WorkflowVectorEnv
+from uis_env.world import World
 
 Factory = Callable[..., World]
 

@@ -16,12 +16,12 @@ from gymnasium.vector import AutoresetMode
 
 from uis_env.arms import Arm
 from uis_env.bandit import Reward
-from uis_env.outcomes import Channels, World
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv, play
 from uis_env.workflow.core import Situation, Tasks
 from uis_env.workflow.instances import uncertain_speeds
 from uis_env.workflow.plan import plan
 from uis_env.workflow.policies import best_arm, greedy, one_arm, step_blind, uniform_split
+from uis_env.world import Channels, World
 
 Factory = Callable[..., World]
 LIMITS: dict[str, Any] = {"deadline": 12.0, "token_budget": 1500.0, "reward": {"tokens": 1e-4, "latency": 1e-2}}

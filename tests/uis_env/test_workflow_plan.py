@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from uis_env.arms import Arm
 from uis_env.bandit import Reward
-from uis_env.outcomes import Channels, World
 from uis_env.workflow import Policy, Workflow, play
 from uis_env.workflow.core import Tasks
 from uis_env.workflow.plan import plan
 from uis_env.workflow.policies import greedy, one_arm, step_blind, uniform_split
+from uis_env.world import Channels, World
 
 Factory = Callable[..., World]
 

@@ -17,10 +17,10 @@ from jax import Array
 
 from uis_env.adapters.jax_tables import Params, State, begin, cell_of, following, make_params, proceed
 from uis_env.episodes import Episodes
-from uis_env.outcomes import World
 from uis_env.spaces import check_options, one_of, seed_of
 from uis_env.streams import Streams
 from uis_env.workflow import Workflow
+from uis_env.world import World
 
 
 class Discrete(NamedTuple):

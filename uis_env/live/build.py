@@ -14,9 +14,9 @@ from uis_env.listing import public
 from uis_env.live.config import LiveArm, LiveConfig, make_catalog
 from uis_env.live.context import context_table
 from uis_env.live.samples import Recorded, read_recording
-from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool
 from uis_env.sampled import costed, tabulate_pools
+from uis_env.world import Channels, World, mean_ends
 
 DRAWS = 16
 

@@ -25,8 +25,8 @@ from uis_env.live.journal import CallJournal
 from uis_env.live.loop import Loop
 from uis_env.live.outcome import LiveOutcome, play
 from uis_env.live.transport import Transport
-from uis_env.outcomes import Channels
 from uis_env.tape import Schedule, Stretch, tape
+from uis_env.world import Channels
 
 
 class LiveEnv(gym.Env[Any, Any]):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from uis_env.files import WriteError, atomic_write
 from uis_env.live.ledger import Call
-from uis_env.outcomes import WriteError, atomic_write
 
 ACCEPT = "--accept-journal goes on, and counts what is known to be spent"
 

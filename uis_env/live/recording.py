@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from uis_env.files import atomic_write
 from uis_env.live.config import LiveConfig
 from uis_env.live.journal import Appender, read_rows
-from uis_env.outcomes import atomic_write
 
 FORMAT = 2
 """Version of the folders that `record` writes."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from uis_env.bandit import Phase, Reward, tabulate
 from uis_env.episodes import resolve_reward
-from uis_env.outcomes import World
 from uis_env.streams import Rounds, Streams, query_rows
 from uis_env.workflow.rules import Progress, TaskRules, task_rules
+from uis_env.world import World
 from uis_env.worlds import load
 
 Array = NDArray[Any]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from uis_env.env import UISEnv
-from uis_env.outcomes import World
 from uis_env.spaces import check_options
 from uis_env.vector import UISVectorEnv
 from uis_env.workflow.core import Workflow
+from uis_env.world import World
 
 
 class WorkflowEnv(UISEnv):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
-from uis_env.outcomes import Channels, World
+from uis_env.world import Channels, World
 
 Array = NDArray[Any]
 SPEEDS = (

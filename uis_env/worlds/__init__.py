@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from uis_env.imports import call_function, find_function, is_code
-from uis_env.outcomes import World
 from uis_env.stored import META, load_world, world_files
+from uis_env.world import World
 
 
 class Entry(NamedTuple):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from uis_env.outcomes import World
 from uis_env.stored import load_world, save_world
+from uis_env.world import World
 
 
 def cache_folder() -> Path:

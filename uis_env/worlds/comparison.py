@@ -7,9 +7,10 @@ import os
 import shlex
 from pathlib import Path
 
-from uis_env.outcomes import World, atomic_write
+from uis_env.files import atomic_write
 from uis_env.split import in_test_split
 from uis_env.stored import save_world
+from uis_env.world import World
 
 CONFIG = "compare.toml"
 REFERENCES = ("oracle", "best_fixed", "cheapest", "random")

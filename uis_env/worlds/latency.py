@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uis_env.outcomes import World
+from uis_env.world import World
 
 
 def latency_percentiles(world: World, levels: Sequence[float] = (50, 95, 99)) -> NDArray[Any]:

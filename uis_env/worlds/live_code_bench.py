@@ -23,8 +23,8 @@ from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.costs import ModelCard, Price, dollars, load_model_cards
 from uis_env.estimators import orders, pass_at
 from uis_env.listing import public
-from uis_env.outcomes import Channels, World, fill_unrecorded, mean_ends
 from uis_env.pools import Pool
+from uis_env.world import Channels, World, fill_unrecorded, mean_ends
 from uis_env.worlds.text import text_context
 
 Array = NDArray[Any]

@@ -23,10 +23,10 @@ from uis_env.arms import Arm, ArmCatalog, arm_features, one_hot
 from uis_env.costs import ModelCard, load_model_cards
 from uis_env.estimators import CONFIDENCE, Returned, orders
 from uis_env.listing import public
-from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool, Query, read_pool, read_queries
 from uis_env.sampled import costed, shared_prefix, tabulate_pools
 from uis_env.stored import load_world, save_world
+from uis_env.world import Channels, World, mean_ends
 from uis_env.worlds.text import embed, text_context
 
 Array = NDArray[Any]

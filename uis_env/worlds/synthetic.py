@@ -18,9 +18,9 @@ from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.costs import ModelCard, Price, dollars
 from uis_env.estimators import Returned
 from uis_env.listing import public
-from uis_env.outcomes import Channels, World, mean_ends
 from uis_env.pools import Pool
 from uis_env.sampled import tabulate_pools
+from uis_env.world import Channels, World, mean_ends
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.arms import Arm, ArmCatalog, arm_features
-from uis_env.outcomes import Channels, World
+from uis_env.world import Channels, World
 from uis_env.worlds.cache import cached_world
 from uis_env.worlds.latency_aware.fits import FITS, Fit
 from uis_env.worlds.latency_aware.simulator import (

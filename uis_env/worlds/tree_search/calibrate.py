@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uis_env.costs import compute_and_memory
-from uis_env.outcomes import World, atomic_write
+from uis_env.files import atomic_write
+from uis_env.world import World
 from uis_env.worlds.tree_search.fits import FITS, MATH_COUNTS, ONE_SAMPLE, model_cards
 from uis_env.worlds.tree_search.problems import Problems, make_problems, math_weights
 from uis_env.worlds.tree_search.simulator import search

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.costs import INTENSITY, ModelCard, compute_and_memory, eflops
 from uis_env.listing import public
-from uis_env.outcomes import Channels, World, mean_ends
+from uis_env.world import Channels, World, mean_ends
 from uis_env.worlds.cache import cached_world
 from uis_env.worlds.tree_search.fits import FITS, GROUPS, MAX_STEPS, Fit, model_cards
 from uis_env.worlds.tree_search.problems import Problems, make_problems, query_features

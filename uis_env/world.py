@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,20 +38,6 @@ class Channels(NamedTuple):
     def present(self) -> dict[str, Array]:
         """The channels that exist, by name."""
         return {name: array for name, array in self._asdict().items() if array is not None}
-
-
-class Outcomes(NamedTuple):
-    """A table of outcomes: Q queries, R draws, K arms, D features. Memory holds finite numbers only.
-
-    Attributes:
-        context: (Q, D) float32, what the agent sees.
-        channels: (Q, R, K) float32 each.
-        recorded: (Q, K) bool; cells that are not recorded hold zeros.
-    """
-
-    context: Array
-    channels: Channels
-    recorded: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +91,17 @@ class World:
         said = f", {holes} of {queries * arms} cells without outcomes" if holes else ""
         return f"<World {self.name!r}, {kind}: {queries} queries x {draws} draws x {arms} arms{said}>"
 
-    def outcomes(self, context: str | None = None) -> Outcomes:
-        """The table with one of the named contexts (None: the first).
+    def context(self, name: str | None = None) -> Array:
+        """(Q, D) float32: one of the named contexts (None: the first).
 
         Raises:
             ValueError: if there is no context of that name.
         """
-        name = next(iter(self.contexts)) if context is None else context
+        name = next(iter(self.contexts)) if name is None else name
         if name not in self.contexts:
             raise ValueError(f"world {self.name!r} has no context {name!r}; it has {', '.join(self.contexts)}")
-        return Outcomes(self.contexts[name], self.channels, self.recorded)
+        table: Array = self.contexts[name]
+        return table
 
 
 def mean_ends(expected: Channels) -> dict[str, tuple[float, float]]:
@@ -235,30 +219,3 @@ def _check_pools(world: World, where: str) -> None:
         _expect(f"{named} order", order, (queries, draws, *order.shape[2:3]), np.int32)
         if order.ndim != 3 or not order.size or order.min() < 0 or order.max() >= pool.size:
             raise ValueError(f"{named} order holds other numbers than 0..{pool.size - 1}")
-
-
-class WriteError(OSError):
-    """A file cannot be written; the message names it and says why. What stood there before still does."""
-
-
-def atomic_write(path: Path, data: bytes) -> None:
-    """Writes a whole file or nothing: a temporary file beside it, flushed, then renamed over it.
-
-    Raises:
-        WriteError: naming the file, if it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error

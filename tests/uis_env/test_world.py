@@ -7,14 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uis_env.arms import Arm, ArmCatalog
-from uis_env.outcomes import (
-    Channels,
-    World,
-    WriteError,
-    atomic_write,
-    fill_unrecorded,
-    mean_ends,
-)
+from uis_env.files import WriteError, atomic_write
+from uis_env.world import Channels, World, fill_unrecorded, mean_ends
 
 Q, R, K = 3, 2, 2
 
@@ -66,10 +60,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 def test_contexts_by_name():
     world = make_world()
-    assert world.outcomes().context is world.contexts["plain"]
-    assert world.outcomes("wide").context is world.contexts["wide"]
+    assert world.context() is world.contexts["plain"]
+    assert world.context("wide") is world.contexts["wide"]
     with pytest.raises(ValueError, match="no context 'tall'; it has plain, wide"):
-        world.outcomes("tall")
+        world.context("tall")
 
 
 def bad(channel, value, where=(0, 0, 0)):
