@@ -25,7 +25,7 @@ class Gated(NamedTuple):
 
 
 def freeze_context(agent: Agent) -> Agent:
-    """An agent that `fit`s, and from then on sees zeros as context unless the `ceiling` of its pilot is above zero.
+    """An agent that `fit`s, and from then on sees zeros as context unless the `pilot_gain` of its pilot is above zero.
 
     Frozen, it is its own arm-only learner: what it learned from the pilot, it learned without context too. Without a
     pilot nothing is frozen. The rule is this project's own study (November 2026): where the context tells nothing,
@@ -50,13 +50,13 @@ def freeze_context(agent: Agent) -> Agent:
         return state._replace(inner=agent.update(key, state.inner, told))
 
     def fit_gated(key: Array, state: Gated, full: FullInformation) -> Gated:
-        gate = real(ceiling(full) > 0)
+        gate = real(pilot_gain(full) > 0)
         return Gated(fit(key, state.inner, full._replace(context=full.context * gate)), gate)
 
     return agent._replace(init=init, act=act, update=update, fit=fit_gated)
 
 
-def ceiling(full: FullInformation) -> Array:
+def pilot_gain(full: FullInformation) -> Array:
     """() what a full-information policy on the context gains over a fixed arm in mean reward, cross-validated.
 
     Per fold of five, arms are valued by ridge regressions of reward on the other folds (`ridge`), and the fixed arm is

@@ -128,7 +128,7 @@ def _arms(tables: Tables, groups: Groups, train: Array, test: Array, members: Se
         rows = train[tables.mask[train, columns[0]]]
         if not len(rows):
             continue
-        design = _Design(tables.context[rows], tables.context[test])
+        design = Ridge(tables.context[rows], tables.context[test])
         for name, way in needed:
             target = getattr(tables, name)[rows]
             target = target if len(columns) == arms else target[:, columns]
@@ -152,7 +152,7 @@ def _fixed(tables: Tables, train: Array) -> int:
     return int(np.argmax(np.where(tables.always, worth, -np.inf)))
 
 
-def _predict(design: _Design, target: Array, way: str) -> Array:
+def _predict(design: Ridge, target: Array, way: str) -> Array:
     """(m, K) predictions of (n, K) targets: each arm's mean, or a ridge regression of it or of its logarithm.
 
     The mean of what was regressed in the logarithm is the exponential times a factor per arm that makes it right on
@@ -161,15 +161,23 @@ def _predict(design: _Design, target: Array, way: str) -> Array:
     if way == "mean":
         return np.broadcast_to(target.mean(axis=0), (design.tests, target.shape[1]))
     if way == "linear" or not (target > 0).all():
-        return design.ridge(target)[1]
+        return design.fit(target)[1]
     logarithm = np.log(target)
-    fitted, predicted = design.ridge(logarithm)
+    fitted, predicted = design.fit(logarithm)
     smear = target.mean(axis=0) / np.exp(fitted).mean(axis=0)
     return np.asarray(smear * np.exp(np.clip(predicted, logarithm.min(axis=0), logarithm.max(axis=0))))
 
 
-class _Design:
-    """Ridge regressions of many targets on one set of contexts: standardised features, free intercept."""
+class Ridge:
+    """Ridge regressions of many targets on one set of contexts: standardised features, free intercept.
+
+    The freeze rule of agents (`agents.freeze`) has another: one masked target within a compiled program, its penalty
+    chosen by leave-one-out residuals, which would cost 17 times as much for the many regressions here.
+
+    Args:
+        context: (n, D) to fit on.
+        at: (m, D) to predict at.
+    """
 
     def __init__(self, context: Array, at: Array) -> None:
         context, at = np.asarray(context, np.float64), np.asarray(at, np.float64)
@@ -181,7 +189,7 @@ class _Design:
         self.squares = np.maximum(value, 0.0)
         self.train, self.test = x @ vectors, (at - centre) / scale @ vectors
 
-    def ridge(self, target: Array) -> tuple[Array, Array]:
+    def fit(self, target: Array) -> tuple[Array, Array]:
         """(n, K) fitted values and (m, K) predictions, each of K targets with its own penalty of PENALTIES.
 
         Penalties are chosen by generalised cross-validation, the mean squared residual over (1 - trace(H)/n)^2 with H
@@ -199,13 +207,3 @@ class _Design:
         chosen = len(PENALTIES) - 1 - error[::-1].argmin(axis=0)
         weights = projected * inverse[chosen].T
         return mean + self.train @ weights, mean + self.test @ weights
-
-
-def ridge(context: Array, target: Array, at: Array) -> Array:
-    """(m, K) predictions at (m, D) contexts of K ridge regressions on (n, D) contexts and (n, K) targets.
-
-    Features are standardised, the intercept is free, and each target has its own penalty (`PENALTIES`), chosen by
-    generalised cross-validation. The freeze rule of agents (`agents.freeze`) regresses one masked target within a
-    compiled program and chooses by leave-one-out residuals.
-    """
-    return _Design(context, at).ridge(np.asarray(target, np.float64))[1]

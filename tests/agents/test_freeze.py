@@ -1,4 +1,4 @@
-"""The freeze rule: the pilot's ceiling against brute force; without signal an agent is its arm-only learner."""
+"""The freeze rule: the pilot's gain against brute force; without signal an agent is its arm-only learner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agents import check_agent, hierarchical_logit_thompson, random
 from agents.agent import Agent, FullInformation
-from agents.freeze import FOLDS, PENALTIES, ceiling, freeze_context, ridge
+from agents.freeze import FOLDS, PENALTIES, freeze_context, pilot_gain, ridge
 from agents.handed import make_feedback, make_full_information, make_observation
 from agents.spec import Spec
 from uis_env.world import Channels
@@ -107,7 +107,7 @@ def test_ridge_is_the_one_of_least_leave_one_out_residuals(seed: int, strength: 
 
 
 @pytest.mark.parametrize("signal", [0.0, SIGNAL])
-def test_the_ceiling_by_brute_force(spec: Spec, signal: float) -> None:
+def test_the_gain_by_brute_force(spec: Spec, signal: float) -> None:
     context, quality = draw(spec, 3, 60, signal)
     mask = np.random.default_rng(0).random(quality.shape) < 0.8
     mask[np.arange(60), np.arange(60) % spec.arms] = True
@@ -124,7 +124,7 @@ def test_the_ceiling_by_brute_force(spec: Spec, signal: float) -> None:
             chosen, fixed = (np.where(mask[q], value, -np.inf).argmax() for value in (predicted[q], means))
             gains.append(reward[q, chosen] - reward[q, fixed])
     with jax.enable_x64(True):
-        assert float(jax.jit(ceiling)(log)) == pytest.approx(np.mean(gains), abs=1e-6)
+        assert float(jax.jit(pilot_gain)(log)) == pytest.approx(np.mean(gains), abs=1e-6)
     assert (np.mean(gains) > 0.05) == (signal > 0)
 
 
@@ -133,10 +133,10 @@ def test_without_signal_most_pilots_freeze_and_with_it_none_does(spec: Spec) -> 
     for signal in (0.0, SIGNAL):
         pilots = [full(spec, *draw(spec, seed, PILOT, signal)) for seed in range(100)]
         stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *pilots)
-        found[signal] = np.asarray(jax.jit(jax.vmap(ceiling))(stacked))
+        found[signal] = np.asarray(jax.jit(jax.vmap(pilot_gain))(stacked))
     assert (found[0.0] <= 0).mean() > 0.55 and found[0.0].mean() < 0.01
     assert (found[SIGNAL] > 0.1).all()
-    assert float(ceiling(full(spec, *draw(spec, 0, 2 * FOLDS - 1, SIGNAL)))) == 0
+    assert float(pilot_gain(full(spec, *draw(spec, 0, 2 * FOLDS - 1, SIGNAL)))) == 0
 
 
 def test_frozen_it_is_the_arm_only_learner_else_the_learner_itself(spec: Spec) -> None:

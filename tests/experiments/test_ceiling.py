@@ -11,7 +11,7 @@ def test_ridge_matches_the_normal_equations_with_penalties_from_brute_force():
     random = np.random.default_rng(0)
     context, at = random.normal(2.0, 3.0, size=(30, 4)), random.normal(2.0, 3.0, size=(6, 4))
     target = np.column_stack([context @ [1.0, -1, 0, 0] + random.normal(size=30), random.normal(size=30)])
-    got = ceiling.ridge(context, target, at)
+    got = ceiling.Ridge(context, at).fit(target)[1]
     centre, scale = context.mean(axis=0), context.std(axis=0)
 
     def design(x):
@@ -33,7 +33,7 @@ def test_ridge_matches_the_normal_equations_with_penalties_from_brute_force():
 
 def test_ridge_of_a_constant_context_is_the_mean():
     target = np.random.default_rng(0).random((10, 3))
-    got = ceiling.ridge(np.ones((10, 2)), target, np.ones((4, 2)))
+    got = ceiling.Ridge(np.ones((10, 2)), np.ones((4, 2))).fit(target)[1]
     np.testing.assert_allclose(got, np.tile(target.mean(axis=0), (4, 1)), rtol=1e-12)
 
 
@@ -125,7 +125,7 @@ def test_one_ridge_of_the_reward_would_lose_where_costs_are_heavy_tailed():
     for seed in range(4):
         made = drawn(seed, 0.1)._replace(loss=drawn(seed, 0.1).loss * 10)
         reward, half = made.gain - made.loss, np.arange(378) < 189
-        predicted = ceiling.ridge(made.context[half], reward[half], made.context[~half])
+        predicted = ceiling.Ridge(made.context[half], made.context[~half]).fit(reward[half])[1]
         best = reward[half].mean(axis=0).argmax()
         ridge = np.take_along_axis(reward[~half], predicted.argmax(axis=1)[:, None], axis=1)[:, 0] - reward[~half, best]
         lost.append(worth(made)[1][0] - ridge.mean())
