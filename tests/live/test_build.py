@@ -241,3 +241,34 @@ def test_scores_of_a_model_are_recorded_and_their_price_is_the_arm_s(tmp_path: P
     other = build(load_config(tmp_path / "config.toml"), tmp_path / "out")
     assert other.channels.score is None
     assert not [arm for arm in other.catalog.arms if "best" in arm.method]
+
+
+def test_a_pool_without_a_whole_cell_leaves_its_arms_out(tmp_path: Path) -> None:
+    other = CONFIG.replace("[queries]", CONFIG[CONFIG.index("[models") : CONFIG.index("[queries]")] + "[queries]", 1)
+    config = recorded(tmp_path, other.replace("[models.small]", "[models.large]", 1))
+    path = tmp_path / "out" / "large.direct.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+    world = build(config, tmp_path / "out")
+    assert {arm.model for arm in world.catalog.arms} == {"small"}
+    assert "no query has all its samples" in world.provenance["left_out"]["arms"].values()
+    path.unlink()
+    (tmp_path / "out" / "small.direct.jsonl").unlink()
+    with pytest.raises(ValueError, match="no query has all its samples in a form that can be used"):
+        build(config, tmp_path / "out")
+
+
+def test_a_judge_that_no_arm_plays_is_not_recorded_and_its_failures_are_no_scores(tmp_path: Path) -> None:
+    def judged(body):
+        return "http 404" if "Proposed answer" in body["messages"][-1]["content"] else script(body)
+
+    judge = CONFIG[CONFIG.index("[models") : CONFIG.index("[queries]")].replace("small", "judge", 1)
+    arms = '[scorer]\nkind = "judge"\nmodel = "judge"\n'
+    arms += '[[arms]]\nmodels = ["small"]\nmethods = ["majority", "best_of_n"]\nbudgets = [2]\n'
+    rows = [{"id": f"q{i}", "question": f"Add {i} + {i}", "answer": str(2 * i)} for i in range(1, 4)]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.toml").write_text(CONFIG.replace("[queries]", judge + "[queries]") + arms)
+    config = load_config(tmp_path / "config.toml")
+    record(config, tmp_path / "out", transport=Scripted(judged))
+    assert not (tmp_path / "out" / "judge.direct.jsonl").exists()
+    world = build(config, tmp_path / "out")
+    assert [arm.method for arm in world.catalog.arms] == ["majority"]

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import uis_env  # noqa: F401
@@ -133,8 +133,13 @@ def test_a_round_can_be_started_from(env: LiveEnv) -> None:
         order.append(env.step(8)[4]["query"])
     for start in range(5):
         assert env.reset(seed=4, options={"round": start})[1]["query"] == order[start]
-    with pytest.raises(ValueError, match=r"round in 0\.\.4"):
-        env.reset(seed=4, options={"round": 5})
+    for options in ({"round": 5}, {"round": "x"}, {"round": -1}, {"round": 1.5}, {"other": 1}, 5):
+        with pytest.raises(ValueError, match=r"round in 0\.\.4"):
+            env.reset(seed=4, options=options)
+    env.close()
+    for use in (env.reset, lambda: env.step(0)):
+        with pytest.raises(ClosedEnvironmentError, match="closed: make another one"):
+            use()
 
 
 def test_bad_actions_and_options_are_named(env: LiveEnv, config: Path) -> None:

@@ -43,7 +43,7 @@ def build(config: LiveConfig, folder: Path, name: str = "Own", draws: int = DRAW
         FileNotFoundError: if there is no recording.
     """
     data = read_recording(config, folder)
-    arms, left_out = _arms(config, data.scored)
+    arms, left_out = _arms(config, data)
     pools = {key: pool.without(~data.whole[key]) for key, pool in data.pools.items()}
     keys = tuple(orders(i, len(data.queries), draws, pool.size) for i, pool in enumerate(pools.values()))
     absent = _absent(config, data)
@@ -110,13 +110,13 @@ def _absent(config: LiveConfig, data: Recorded) -> dict[str, str]:
     return absent
 
 
-def _arms(config: LiveConfig, scored: bool) -> tuple[list[LiveArm], dict[str, str]]:
+def _arms(config: LiveConfig, data: Recorded) -> tuple[list[LiveArm], dict[str, str]]:
     """(The config's arms that can be estimated from its pools, or without arms every method at powers of two; why the
     others cannot).
     """
     asked = config.arms or tuple(
         LiveArm(model, method, style, (2**i,))
-        for model in config.pool.models
+        for model in config.recorded()
         for style, samples in config.record.items()
         for method in METHODS
         for i in range(1 if method == "single" else 1 + int(math.log2(samples)))
@@ -128,7 +128,9 @@ def _arms(config: LiveConfig, scored: bool) -> tuple[list[LiveArm], dict[str, st
             left_out[arm.arm.name] = "independent samples do not decide it"
         elif arm.budget[0] > config.record[arm.style]:
             raise ValueError(f"{arm.arm.name}: only {config.record[arm.style]} samples are recorded per query")
-        elif "best" in arm.method and not scored:
+        elif (arm.model, arm.style) not in data.pools:
+            left_out[arm.arm.name] = "no query has all its samples"
+        elif "best" in arm.method and not data.scored:
             left_out[arm.arm.name] = "it needs scores"
         else:
             arms.append(arm)

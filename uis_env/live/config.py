@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -39,6 +40,9 @@ from uis_env.live.scorers import Scorer, load_scorer
 from uis_env.live.strategies import METHODS, Ask, Search, check_budget
 from uis_env.live.styles import Style, load_styles
 from uis_env.live.table import Table
+
+MOST_SAMPLES = 10_000
+"""Samples per query: more are a slip of the pen, and would not fit into memory."""
 
 
 class LiveArm(NamedTuple):
@@ -82,6 +86,11 @@ class LiveConfig:
     context: str
     experiment: Mapping[str, Any]
     digest: str
+
+    def recorded(self) -> list[str]:
+        """The models that are recorded: all, save a scorer's that no arm plays."""
+        played = {arm.model for arm in self.arms} or set(self.pool.models)
+        return [name for name in self.pool.models if name in played or name != getattr(self.scorer, "model", None)]
 
     def ask(self, client: Client, query: Query, arm: LiveArm, seed: int) -> Ask:
         """What a method is handed to play an arm on a query."""
@@ -133,7 +142,7 @@ def load_config(path: Path) -> LiveConfig:
     arms = [arm for i, spec in enumerate(table.take("arms", list, [])) for arm in _arms(spec, i, path, pool, styles)]
     repeated = sorted({arm.arm.name for arm in arms if arms.count(arm) > 1})
     if repeated:
-        raise ValueError(f"{path}.arms: {repeated[0]} stands twice")
+        raise ValueError(f"{path}.arms: {repeated[0]} is there twice")
     config = LiveConfig(
         path=path,
         pool=pool,
@@ -175,6 +184,8 @@ def _arms(spec: Any, i: int, path: Path, pool: Pool, styles: Mapping[str, Style]
         for budget in budgets:
             try:
                 check_budget(method, budget)
+                if math.prod(budget) > MOST_SAMPLES:
+                    raise ValueError(f"budget {list(budget)}, expected at most {MOST_SAMPLES} samples per query")
             except ValueError as error:
                 raise ValueError(f"{table.where}: {error}") from None
     return [
@@ -200,6 +211,9 @@ def _search(table: Table) -> Search:
 
 def _record(table: Table, styles: Mapping[str, Style]) -> dict[str, int]:
     record = {style: table.integer(style, low=1) for style in styles if style in table}
+    for style, samples in record.items():
+        if samples > MOST_SAMPLES:
+            raise ValueError(f"{table.where}.{style}: {samples}, expected at most {MOST_SAMPLES} samples per query")
     table.done()
     return record
 

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from numpy.typing import NDArray
 
 from uis_env.bandit import Reward, pay
@@ -116,9 +116,11 @@ class LiveEnv(gym.Env[Any, Any]):
         Raises:
             ValueError: if `options` holds anything else, or the round is not in the episode.
         """
-        chosen = dict(options or {})
+        if self._closed:
+            raise ClosedEnvironmentError("this environment is closed: make another one")
+        chosen = dict(options) if isinstance(options, Mapping) else {} if options is None else {"options": options}
         start = chosen.pop("round", 0)
-        if chosen or not 0 <= start < self.horizon:
+        if chosen or not isinstance(start, int | np.integer) or not 0 <= start < self.horizon:
             raise ValueError(f"reset takes the option round in 0..{self.horizon - 1}, got {options}")
         super().reset(seed=seed)
         if seed is None and self._seed is not None:
@@ -127,7 +129,7 @@ class LiveEnv(gym.Env[Any, Any]):
             self._seed = int(self.np_random.integers(1 << 32)) if seed is None else seed
             self._episode = 0
         self._query = tape(self.schedule, self._seed, episode=self._episode).query
-        self._round = start
+        self._round = int(start)
         return self._observation(), self._info()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -136,7 +138,10 @@ class LiveEnv(gym.Env[Any, Any]):
         Raises:
             ValueError: if the action is not an integer in the range.
             ResetNeeded: before the first `reset` and after the end of an episode.
+            ClosedEnvironmentError: after `close`.
         """
+        if self._closed:
+            raise ClosedEnvironmentError("this environment is closed: make another one")
         if self._query is None:
             raise ResetNeeded("no episode is running: call reset() before step()")
         try:

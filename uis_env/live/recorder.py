@@ -120,7 +120,7 @@ def record(
         claim(config, folder, resume)
         found = {
             (model, style): samples(pool_file(folder, model, style))
-            for model in config.pool.models
+            for model in config.recorded()
             for style in config.record
         }
         rows = [row for pool in found.values() for by_sample in pool.values() for row in by_sample.values()]
@@ -133,7 +133,7 @@ def record(
 
 def units(config: LiveConfig) -> list[Unit]:
     """Everything that a config records, query by query."""
-    return [Unit(m, style, query) for query in config.queries for m in config.pool.models for style in config.record]
+    return [Unit(m, style, query) for query in config.queries for m in config.recorded() for style in config.record]
 
 
 class _Run:
@@ -162,7 +162,8 @@ class _Run:
         holes = sum(row.get("hole") is not None for row in rows)
         self.report = Report(0, {}, len(self.todo), holes, journal.spent)
         self.files = {unit.pool: Appender(pool_file(folder, unit.model, unit.style)) for unit in self.todo}
-        for name, model in config.pool.models.items():
+        for name in config.recorded():
+            model = config.pool.models[name]
             if not model.logprobs or "logprobs" in model.omit:
                 self.client.one_at_a_time(name)  # only then is the length of every sample known
                 self.told[name].scores = False
@@ -265,6 +266,8 @@ class _Run:
         asked = replace(ask, scorer=self.config.scorer, ledger=Ledger())
         drawn = [one.sample for one in taken]
         scores = await self.config.scorer(asked, drawn, [sample.text for sample in drawn], ())
+        if asked.ledger.void:
+            return [{}] * len(taken)
         priced = self.config.pool.priced
         dollars = asked.ledger.dollars(self.config.pool.cards, charged=True) / len(taken) if priced else None
         name = repr(self.config.scorer)

@@ -33,7 +33,8 @@ def pool_file(folder: Path, model: str, style: str) -> Path:
 def content(config: LiveConfig) -> dict[str, dict[str, Any]]:
     """What decides the samples of each pool, as plain JSON, by the pool's name."""
     pools = {}
-    for name, model in config.pool.models.items():
+    for name in config.recorded():
+        model = config.pool.models[name]
         for style in config.record:
             asked = {"id": model.id, "extra": dict(model.extra or {}), "omit": sorted(model.omit)}
             pools[f"{name}.{style}"] = json.loads(json.dumps(asked | {"style": asdict(config.styles[style])}))

@@ -37,7 +37,7 @@ class Recorded:
     Attributes:
         facts: the manifest.
         queries: those of the config with at least one whole cell, in order.
-        pools: by (model, style); holes are filled with samples of another query, see `whole`.
+        pools: by (model, style), if they have a whole cell; holes are filled with samples of another query.
         whole: (Q,) bool for each pool, whether all samples of a query can be used.
         holes: cells that cannot be used, by reason.
         scored, used: whether all pools have scores, and token counts.
@@ -64,13 +64,14 @@ def read_recording(config: LiveConfig, folder: Path) -> Recorded:
     facts = check(config, folder)
     found = {
         (model, style): samples(pool_file(folder, model, style))
-        for model in config.pool.models
+        for model in config.recorded()
         for style in config.record
     }
-    free = isinstance(config.scorer, Confidence)
-    tests = {"no usage": _has_usage, "no score": _has_confidence if free else _has_score(repr(config.scorer))}
-    if config.scorer.free and not free:
-        del tests["no score"]  # a function scores every text
+    tests: dict[str, Test] = {"no usage": _has_usage}
+    if isinstance(config.scorer, Confidence):
+        tests["no score"] = _has_confidence
+    elif not config.scorer.free:  # a function scores every text
+        tests["no score"] = _has_score(repr(config.scorer))
     told = {name: all(_mostly(rows, test) for rows in found.values()) for name, test in tests.items()}
     tests = {name: test for name, test in tests.items() if told[name]}
     holes: Counter[str] = Counter()
@@ -86,12 +87,12 @@ def read_recording(config: LiveConfig, folder: Path) -> Recorded:
             else:
                 cells[key][query.query_id] = taken
     queries = tuple(query for query in config.queries if any(query.query_id in whole for whole in cells.values()))
-    for key, whole in cells.items():
-        if not whole:
-            raise ValueError(
-                f"{pool_file(folder, *key)}: no query has {config.record[key[1]]} samples that can be used "
-                f"({', '.join(f'{count} cells: {reason}' for reason, count in holes.items())})"
-            )
+    if not queries:
+        raise ValueError(
+            f"{folder}: no query has all its samples in a form that can be used "
+            f"({', '.join(f'{count} cells: {reason}' for reason, count in holes.items())})"
+        )
+    cells = {key: whole for key, whole in cells.items() if whole}
     scored = told.get("no score", True)
     pools = {key: _pool(config, key, queries, whole, scored) for key, whole in cells.items()}
     return Recorded(
