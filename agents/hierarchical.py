@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from numpy.typing import NDArray
 
 from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_thompson, real
@@ -65,6 +66,7 @@ def hierarchical_logit_thompson(
     propensity_draws: int = 0,
     warmup: int = 0,
     intercept: bool = True,
+    price_prior: float | Array = 0.0,
 ) -> Agent:
     """Thompson sampling on a hierarchical logit of quality, cost learned apart.
 
@@ -89,6 +91,8 @@ def hierarchical_logit_thompson(
         freeze: whether the context is left out if a pilot shows no gain from it (`agents.freeze`).
         propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
+        price_prior: mean and standard deviation of one more weight, that of the log list cost, standardised over the
+            arms: "what costs more is better". 0 leaves it out. PRICE_EVIDENCE
         intercept: costs are regressed on one constant and not on those of the context beside it.
 
     Raises:
@@ -97,13 +101,15 @@ def hierarchical_logit_thompson(
     unknown = set(deviations or ()) - set(DEVIATIONS)
     if unknown:
         raise ValueError(f"unknown deviations {sorted(unknown)}; expected some of {', '.join(DEVIATIONS)}")
-    spreads = {**DEVIATIONS, **(deviations or {})}.values()
+    spreads = [*{**DEVIATIONS, **(deviations or {})}.values(), price_prior]
+    price = real(_standardised_price(spec))
+    prices = int(not (isinstance(price_prior, float | int) and price_prior == 0))  # weights of the price: one or none
     model, method = jnp.asarray(spec.model), jnp.asarray(spec.method)
     models, methods = int(spec.model.max()) + 1, int(spec.method.max()) + 1
     pairs, pair_place = np.unique(np.stack([spec.method, spec.budget], axis=1), axis=0, return_inverse=True)
     pair = jnp.asarray(pair_place.reshape(-1), jnp.int32)
     size = real(spec.log_budget)
-    sizes = (1, models, methods, len(pairs), models, spec.arms, spec.context, models * spec.context)
+    sizes = (1, models, methods, len(pairs), models, spec.arms, spec.context, models * spec.context, prices)
     ends = np.cumsum(sizes)[:-1]
     priced = penalty(spec, cost_columns, cost_ridge, intercept)
 
@@ -112,9 +118,16 @@ def hierarchical_logit_thompson(
 
     def logits(weights: Array, x: Array) -> Array:
         """(..., K) from weights (..., D) and a query x, in O(D + K)."""
-        grand, by_model, by_method, by_pair, slope, arm, common, own = jnp.split(weights, ends, axis=-1)
+        grand, by_model, by_method, by_pair, slope, arm, common, own, slant = jnp.split(weights, ends, axis=-1)
         query = own.reshape(*own.shape[:-1], models, spec.context) @ x + by_model + (common @ x)[..., None] + grand
-        return query[..., model] + slope[..., model] * size + by_method[..., method] + by_pair[..., pair] + arm
+        return (
+            query[..., model]
+            + slope[..., model] * size
+            + by_method[..., method]
+            + by_pair[..., pair]
+            + arm
+            + slant.sum(axis=-1, keepdims=True) * price
+        )
 
     def gradient(x: Array, arm: Array) -> Array:
         """(D,) features of the logit of one arm: what its weights are multiplied by."""
@@ -128,12 +141,16 @@ def hierarchical_logit_thompson(
             real(jnp.arange(spec.arms) == arm),
             x,
             jnp.outer(hot, x).reshape(-1),
+            price[arm][None][:prices],
         )
         return jnp.concatenate(parts)
 
     def init(key: Array) -> Belief:
         spread = jnp.concatenate([jnp.full(n, real(sd)) for n, sd in zip(sizes, spreads, strict=True)])
-        return Belief(compensated(diagonal(spread), spec.horizon), priced.init())
+        belief = diagonal(spread)
+        if prices:
+            belief = belief._replace(mean=belief.mean.at[-1].set(real(price_prior)))
+        return Belief(compensated(belief, spec.horizon), priced.init())
 
     def act(key: Array, state: Belief, observation: Observation) -> Choice:
         x = clipped(observation.context)
@@ -169,3 +186,12 @@ def hierarchical_logit_thompson(
 
     agent = Agent(init, act, update, fit, estimated=propensity_draws > 0)
     return warm_up(freeze_context(agent) if freeze else agent, warmup)
+
+
+def _standardised_price(spec: Spec) -> NDArray[np.float64]:
+    """(K,) log list cost, standardised over the arms whose price is known; 0 for the others."""
+    known = spec.list_cost > 0
+    logs = np.log(np.where(known, spec.list_cost, 1.0), dtype=np.float64)
+    if not known.any() or np.ptp(logs[known]) == 0:
+        return np.zeros(spec.arms)
+    return np.where(known, (logs - logs[known].mean()) / logs[known].std(), 0.0)

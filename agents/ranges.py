@@ -81,6 +81,7 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         **dict.fromkeys(("alpha", "scale", "strength", "decay", "rate"), number("[0, inf)")),
         **dict.fromkeys(("ridge", "cost_ridge"), number("(0, inf)")),
         **dict.fromkeys(("epsilon", "pilot_weight"), number("[0, 1]")),
+        "price_prior": number("[0, inf)", shared=False),
         "discount": number("(0, 1]", shared=False),  # whether it is 1 decides what is computed
         "clip": number("(0, inf)", shared=False),
         "held_out": number("(0, 1)", shared=False),
