@@ -21,6 +21,7 @@ from agents.references import best_fixed, cheapest, fixed, fixed_elsewhere, orac
 from agents.registry import Entry, Factory, Role
 from agents.spec import Spec, make_spec
 from agents.text import text_features
+from agents.trial import trial
 from agents.uniscale import uniscale
 from agents.wrappers import explore, only, warm_up
 
@@ -101,6 +102,7 @@ __all__ = [
     "random",
     "strongest",
     "text_features",
+    "trial",
     "uniscale",
     "warm_up",
 ]

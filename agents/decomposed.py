@@ -56,6 +56,11 @@ def decomposed_linucb(
         intercept: append a constant to what quality is regressed on, and regress costs on one, unless the context holds
             one.
         exact: disjoint models forget exactly, at K d^3 a round.
+
+    Example:
+        >>> from agents import decomposed_linucb, trial
+        >>> trial(decomposed_linucb, alpha=0.3).shape
+        (2,)
     """
     quality = regression(spec, fusion, ridge, discount, normalise, intercept, exact)
     priced = penalty(spec, cost_columns, cost_ridge, intercept)
@@ -100,6 +105,11 @@ def decomposed_thompson(
         intercept: append a constant to what quality is regressed on, and regress costs on one, unless the context holds
             one.
         exact: disjoint models forget exactly, at K d^3 a round.
+
+    Example:
+        >>> from agents import decomposed_thompson, trial
+        >>> trial(decomposed_thompson, scale=0.1).shape
+        (2,)
     """
     quality = regression(spec, fusion, ridge, discount, normalise, intercept, exact)
     priced = penalty(spec, cost_columns, cost_ridge, intercept)

@@ -20,7 +20,10 @@ def greedy(
     intercept: bool = True,
     exact: bool = False,
 ) -> Agent:
-    """Greedy: the arm whose ridge regression predicts the most; it can get stuck on an early success.
+    """Greedy: argmax_a x'w_a, w_a the arm's ridge regression; it can get stuck on an early success.
+
+    `linucb` without its bonus. With varied queries it often explores enough (Bastani, Bayati and Khosravi 2021, Mostly
+    exploration-free algorithms for contextual bandits).
 
     Args:
         spec: sizes.
@@ -29,6 +32,11 @@ def greedy(
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the query, unless it holds one.
         exact: forget exactly, at K d^3 a round.
+
+    Example:
+        >>> from agents import greedy, trial
+        >>> trial(greedy, warmup=20).shape
+        (2,)
     """
     return linucb(spec, 0.0, ridge, discount, warmup, intercept, exact)
 
@@ -44,7 +52,9 @@ def epsilon_greedy(
     intercept: bool = True,
     exact: bool = False,
 ) -> Agent:
-    """Epsilon-greedy: greedy, but a uniformly random arm with probability epsilon / (1 + decay t).
+    """Epsilon-greedy: argmax_a x'w_a, but a uniformly random arm with probability epsilon / (1 + decay t).
+
+    Sutton and Barto (2018), section 2.4. Its propensities are exact, and none is 0.
 
     Args:
         spec: sizes.
@@ -55,5 +65,10 @@ def epsilon_greedy(
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the query, unless it holds one.
         exact: forget exactly, at K d^3 a round.
+
+    Example:
+        >>> from agents import epsilon_greedy, trial
+        >>> trial(epsilon_greedy, epsilon=0.1).shape
+        (2,)
     """
     return warm_up(explore(greedy(spec, ridge, discount, 0, intercept, exact), epsilon, decay), warmup)

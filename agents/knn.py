@@ -53,6 +53,11 @@ def knn(
         decay: >= 0, per round.
         memory: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
+
+    Example:
+        >>> from agents import knn, trial
+        >>> trial(knn, neighbours=10).shape
+        (2,)
     """
     size = ring_size(spec, memory)
     count = min(neighbours, size)

@@ -39,6 +39,11 @@ def linucb(
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the query, unless it holds one.
         exact: forget exactly, at K d^3 a round.
+
+    Example:
+        >>> from agents import linucb, trial
+        >>> trial(linucb, alpha=0.3).shape
+        (2,)
     """
     model = regression(spec, "disjoint", ridge, discount, intercept=intercept, exact=exact)
     return warm_up(_ucb(model, alpha), warmup)
@@ -71,6 +76,11 @@ def linucb_shared(
         discount: in (0, 1]; the factor per round, at O(d^3) a round below 1.
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the query, unless it holds one.
+
+    Example:
+        >>> from agents import linucb_shared, trial
+        >>> trial(linucb_shared, alpha=0.3).shape
+        (2,)
     """
     return warm_up(_ucb(regression(spec, fusion, ridge, discount, normalise, intercept), alpha), warmup)
 
@@ -87,6 +97,11 @@ def linucb_arm_only(
     """LinUCB over arm features only: it never looks at the query, so it learns one best arm for all.
 
     Arguments as in `linucb_shared`.
+
+    Example:
+        >>> from agents import linucb_arm_only, trial
+        >>> trial(linucb_arm_only).shape
+        (2,)
     """
     return linucb_shared(spec, alpha, ridge, "arm", normalise, discount, warmup)
 
@@ -115,6 +130,11 @@ def linear_thompson(
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the query, unless it holds one.
         exact: forget exactly, at K d^3 a round.
+
+    Example:
+        >>> from agents import linear_thompson, trial
+        >>> trial(linear_thompson, scale=0.1).shape
+        (2,)
     """
     model = regression(spec, "disjoint", ridge, discount, intercept=intercept, exact=exact)
     return warm_up(_thompson(model, scale, propensity_draws), warmup)
@@ -146,6 +166,11 @@ def linear_thompson_shared(
         propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the query, unless it holds one.
+
+    Example:
+        >>> from agents import linear_thompson_shared, trial
+        >>> trial(linear_thompson_shared, scale=0.1).shape
+        (2,)
     """
     model = regression(spec, fusion, ridge, discount, normalise, intercept)
     return warm_up(_thompson(model, scale, propensity_draws), warmup)

@@ -93,6 +93,11 @@ def neural_linear_ucb(
         replay: N, outcomes kept (None: the horizon, at most 4096).
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the network's features.
+
+    Example:
+        >>> from agents import neural_linear_ucb, trial
+        >>> trial(neural_linear_ucb, every=50).shape
+        (2,)
     """
 
     def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:
@@ -138,6 +143,11 @@ def neural_linear_thompson(
         propensity_draws: M posterior draws that estimate the propensities (`choosing.pick_sampled`); 0 leaves them NaN.
         warmup: rounds of uniformly random arms.
         intercept: append a constant to the network's features.
+
+    Example:
+        >>> from agents import neural_linear_thompson, trial
+        >>> trial(neural_linear_thompson, every=50).shape
+        (2,)
     """
 
     def choose(key: Array, model: Regression, belief: Disjoint, z: Array, observation: Observation) -> Choice:

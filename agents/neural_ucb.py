@@ -69,6 +69,11 @@ def neural_ucb(
 
     Raises:
         ValueError: if `hidden` is odd.
+
+    Example:
+        >>> from agents import neural_ucb, trial
+        >>> trial(neural_ucb, hidden=8).shape
+        (2,)
     """
     return warm_up(_learner(spec, alpha, ridge, hidden, steps, batch, rate, replay), warmup)
 
@@ -102,6 +107,11 @@ def mlp(
 
     Raises:
         ValueError: if `hidden` is odd.
+
+    Example:
+        >>> from agents import mlp, trial
+        >>> trial(mlp, hidden=8).shape
+        (2,)
     """
     return warm_up(explore(_learner(spec, None, 1.0, hidden, steps, batch, rate, replay), epsilon, decay), warmup)
 

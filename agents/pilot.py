@@ -23,6 +23,11 @@ def pilot_then_best(spec: Spec) -> Agent:
     """The arm with the greatest mean reward in the pilot, in every round; without a pilot all arms tie.
 
     Arms that the pilot never offered come last. The cost of the pilot is charged by whoever runs it.
+
+    Example:
+        >>> from agents import pilot_then_best, trial
+        >>> trial(pilot_then_best, pilot=20).shape
+        (2,)
     """
 
     def init(key: Array) -> Means:

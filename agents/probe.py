@@ -92,6 +92,11 @@ def probe(
         batch: outcomes per step.
         epochs: passes over the training outcomes.
         held_out: share of the pilot's queries that early stopping and Platt scaling use.
+
+    Example:
+        >>> from agents import probe, trial
+        >>> trial(probe, pilot=20, hidden=(8,), epochs=2).shape
+        (2,)
     """
     return _probe(spec, tuple(hidden), rate, decay, batch, epochs, held_out, 0, 1, 0)
 
@@ -126,6 +131,11 @@ def probe_online(
         replay: N, outcomes kept.
         every: outcomes between retrainings.
         steps: Adam steps per retraining.
+
+    Example:
+        >>> from agents import probe_online, trial
+        >>> trial(probe_online, pilot=20, hidden=(8,), epochs=2).shape
+        (2,)
     """
     return _probe(spec, tuple(hidden), rate, decay, batch, epochs, held_out, replay, every, steps)
 

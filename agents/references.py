@@ -15,7 +15,13 @@ from agents.spec import Spec, known_prices
 
 
 def random(spec: Spec) -> Agent:
-    """Every arm on offer with the same probability."""
+    """Every arm on offer with the same probability.
+
+    Example:
+        >>> from agents import random, trial
+        >>> trial(random).shape
+        (2,)
+    """
     return _memoryless(lambda key, observation: pick_uniform(key, observation.mask))
 
 
@@ -25,6 +31,11 @@ def fixed(spec: Spec, arm: int) -> Agent:
 
     Raises:
         ValueError: if there is no such arm.
+
+    Example:
+        >>> from agents import fixed, trial
+        >>> trial(fixed, arm=3).shape
+        (2,)
     """
     if not 0 <= arm < spec.arms:
         raise ValueError(f"arm is {arm}, expected 0..{spec.arms - 1}")
@@ -35,6 +46,11 @@ def cheapest(spec: Spec) -> Agent:
     """The arm on offer with the lowest list cost at the current prices (public knowledge, no learning).
 
     Arms without a list price come last; where none has one, all arms are alike, and a warning says so.
+
+    Example:
+        >>> from agents import cheapest, trial
+        >>> trial(cheapest).shape
+        (2,)
     """
     known = known_prices(spec, "cheapest ranks such arms last")
     cost = real(np.where(known, spec.list_cost, 0.0))
@@ -48,22 +64,46 @@ def cheapest(spec: Spec) -> Agent:
 
 
 def strongest(spec: Spec) -> Agent:
-    """The arm on offer that public knowledge holds for the strongest, whatever it costs."""
+    """The arm on offer that public knowledge holds for the strongest, whatever it costs.
+
+    Example:
+        >>> from agents import strongest, trial
+        >>> trial(strongest).shape
+        (2,)
+    """
     return _ranked(lambda observation: real(spec.list_quality))
 
 
 def best_fixed(spec: Spec) -> Agent:
-    """The best fixed arm of these very rounds, known only in hindsight."""
+    """The best fixed arm of these very rounds, known only in hindsight.
+
+    Example:
+        >>> from agents import best_fixed, trial
+        >>> trial(best_fixed).shape
+        (2,)
+    """
     return _all_knowing(lambda known: known.hindsight)
 
 
 def fixed_elsewhere(spec: Spec) -> Agent:
-    """One fixed arm, chosen on other queries with full information."""
+    """One fixed arm, chosen on other queries with full information.
+
+    Example:
+        >>> from agents import fixed_elsewhere, trial
+        >>> trial(fixed_elsewhere).shape
+        (2,)
+    """
     return _all_knowing(lambda known: known.elsewhere)
 
 
 def oracle(spec: Spec) -> Agent:
-    """The arm with the highest expected reward for this query; optimistic where pools are finite."""
+    """The arm with the highest expected reward for this query; optimistic where pools are finite.
+
+    Example:
+        >>> from agents import oracle, trial
+        >>> trial(oracle).shape
+        (2,)
+    """
     return _all_knowing(lambda known: known.expected)
 
 

@@ -71,6 +71,11 @@ def uniscale(
 
     Raises:
         ValueError: if there is no such fusion, or arm ids are to be fused by products.
+
+    Example:
+        >>> from agents import uniscale, trial
+        >>> trial(uniscale, warmup=20).shape
+        (2,)
     """
     if not semantics and fusion != "concat":
         raise ValueError(f"fusion is {fusion!r}; without semantics it can only be 'concat'")

@@ -45,7 +45,8 @@ of them as in the paper. Its data is not public: the tree-search worlds are <b>s
 accuracies and costs before any agent ran, and not changed since. Weights, cost normaliser, encoder, ridge and change
 points are not published and are our choice (see the configs). With our fusion, query and arm features side by side, the
 learner is <b>blind to the query</b>: no query can change its ranking of arms by predicted reward. The rows
-<i>uniscale_kronecker</i> show the same learner with products of both, which can. Metrics count the rounds after the {WARMUP} random ones,
+<i>uniscale_kronecker</i> show the same learner with products of both, which can. Metrics count the rounds after the
+{WARMUP} random ones,
 regret all rounds.</p>
 <p><span class="badge loud">A, B: simulated outcomes</span>
 <span class="badge">LiveCodeBench: recorded correctness, assumed costs</span>
