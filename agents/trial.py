@@ -14,8 +14,8 @@ from agents.agent import Agent
 from agents.spec import make_spec
 from uis_env import worlds
 from uis_env.bandit import Reward, tabulate
-from uis_env.outcomes import World
 from uis_env.scenarios import make_scenario
+from uis_env.world import World
 
 
 def trial(
