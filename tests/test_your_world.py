@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -37,7 +38,9 @@ def test_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
     (tmp_path / "features.json").write_text(json.dumps({row["id"]: [float(i), 1.0] for i, row in enumerate(log)}))
     python = [text for language, text in BLOCKS if language == "python"]
-    rows, function, gymnasium = python
+    rows, function, features, gymnasium = python
+    if importlib.util.find_spec("wordllama"):  # the extra `build`
+        assert run(tmp_path, "-c", features) == "(2, 3) (3, 4)\n"
     assert len([line for line in rows.splitlines() if line and not line.startswith("import")]) <= 6
     assert "60 queries x 1 draws x 3 arms, 9 of 180 cells without outcomes" in run(
         tmp_path, "-c", rows + "print(world)"

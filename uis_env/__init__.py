@@ -17,7 +17,7 @@ models. Nothing else happens on import.
 
 from gymnasium.envs.registration import register as _register
 
-from uis_env.arms import Arm, ArmCatalog
+from uis_env.arms import Arm, ArmCatalog, arm_features
 from uis_env.bandit import PREFERENCE, Bandit, Phase, Reward, cross_fitted, tabulate
 from uis_env.costs import ModelCard, Price, dollars, eflops
 from uis_env.env import UISEnv
@@ -32,6 +32,7 @@ from uis_env.vector import UISVectorEnv
 from uis_env.workflow import Workflow, WorkflowEnv, WorkflowVectorEnv
 from uis_env.world import Channels, World
 from uis_env.worlds import WORLDS, gym_id
+from uis_env.worlds.text import embedded, text_context
 from uis_env.wrappers import GridActions, VectorReward
 
 __all__ = [
@@ -61,9 +62,11 @@ __all__ = [
     "WorkflowEnv",
     "WorkflowVectorEnv",
     "World",
+    "arm_features",
     "cross_fitted",
     "dollars",
     "eflops",
+    "embedded",
     "evaluate",
     "from_rows",
     "in_test_split",
@@ -72,6 +75,7 @@ __all__ = [
     "save_world",
     "tabulate",
     "tapes",
+    "text_context",
     "world_digest",
 ]
 
