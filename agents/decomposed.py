@@ -9,8 +9,7 @@ from jax import Array
 
 from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, pick_thompson, real
-from agents.posterior import Gaussian
-from agents.priced import WEIGHT, Penalty, penalty
+from agents.priced import WEIGHT, Costs, Penalty, penalty
 from agents.ranges import ranged
 from agents.regression import Belief, Regression, regression
 from agents.spec import Spec
@@ -21,7 +20,7 @@ class Parts(NamedTuple):
     """What is believed of quality, and of the channels that are priced."""
 
     quality: Belief
-    priced: Gaussian
+    priced: Costs
 
 
 @ranged

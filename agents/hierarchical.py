@@ -16,7 +16,7 @@ from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_thompson, real
 from agents.freeze import freeze_context
 from agents.posterior import Gaussian, compensated, diagonal, observe, observe_batch
-from agents.priced import WEIGHT, penalty
+from agents.priced import WEIGHT, Costs, penalty
 from agents.ranges import ranged
 from agents.spec import Spec
 from agents.wrappers import warm_up
@@ -30,7 +30,7 @@ class Belief(NamedTuple):
     """Gaussian over the D weights of the logit, and beliefs about the priced channels."""
 
     logit: Gaussian
-    priced: Gaussian
+    priced: Costs
 
 
 DEVIATIONS: Mapping[str, float] = MappingProxyType(

@@ -26,20 +26,34 @@ WEIGHT = {name: place for place, name in enumerate(PREFERENCE)}
 """The place of each weight in a preference."""
 
 
+class Costs(NamedTuple):
+    """What is believed of the priced channels.
+
+    Attributes:
+        arms: C channels per arm, side by side: mean (K, C, d), one root for all channels of an arm.
+        excess: () summed multiples of list costs over all rounds, less the ones that were expected.
+        rounds: () rounds that count in it.
+    """
+
+    arms: Gaussian
+    excess: Array
+    rounds: Array
+
+
 class Penalty(NamedTuple):
     """The learned part of the reward that is not quality.
 
     Attributes:
-        init: () -> beliefs of C channels per arm, side by side: mean (K, C, d), one root for all channels of an arm.
+        init: () -> beliefs.
         predict: (beliefs, x (D,), preference (W,), prices (M,)) -> (K,) expected penalty.
         observe: (beliefs, Feedback) -> beliefs.
         fit: (beliefs, FullInformation) -> beliefs.
     """
 
-    init: Callable[[], Gaussian]
-    predict: Callable[[Gaussian, Array, Array, Array], Array]
-    observe: Callable[[Gaussian, Feedback], Gaussian]
-    fit: Callable[[Gaussian, FullInformation], Gaussian]
+    init: Callable[[], Costs]
+    predict: Callable[[Costs, Array, Array, Array], Array]
+    observe: Callable[[Costs, Feedback], Costs]
+    fit: Callable[[Costs, FullInformation], Costs]
 
 
 def penalty(
@@ -47,9 +61,12 @@ def penalty(
 ) -> Penalty:
     """Ridge per arm of every priced channel on [1, some columns of the context].
 
-    The cost is learned as a multiple of the arm's list cost, with prior mean 1 where a list cost is known and 0 where
-    it is not (a warning says so); a log cost is learned as the log of that multiple. The other channels have prior mean
-    0. All are means: no bonus, no draws.
+    The cost is learned as a multiple of the arm's list cost; a log cost is learned as the log of that multiple. List
+    costs rest on nominal lengths, so all of them can be off by one factor, and arms that were not tried yet must not
+    look several times as expensive as those that were: the prior mean of the multiple is the mean of all multiples seen
+    so far, with one of 1 before them (empirical Bayes). With A = ridge I + Z'Z of an arm, moving its prior mean by s
+    moves its prediction at z by s · ridge · z'A^-1 e_0. Where no list cost is known the prior mean is 0, and a warning
+    says so. The other channels have prior mean 0. All are means: no bonus, no draws.
 
     Args:
         spec: sizes, list costs and the reward's cost transform.
@@ -72,6 +89,7 @@ def penalty(
     unit = np.where(known, spec.list_cost, 1.0)
     low, high = (0.0, 1.0) if spec.transform == "linear" else spec.ends
     log = spec.transform == "log"
+    expected = 0.0 if log else 1.0
 
     def regressors(x: Array) -> Array:
         return jnp.concatenate([jnp.ones(1, x.dtype), x[jnp.array(columns, int)]])
@@ -84,17 +102,21 @@ def penalty(
             base = jnp.log(jnp.clip(base, low / scale / 10, high / scale * 10))
         return jnp.stack([base, *(real(getattr(source.channels, name)) for name in others)], axis=-1)
 
-    def init() -> Gaussian:
+    def init() -> Costs:
         dim = 1 + len(columns)
         belief = side_by_side(prior(ridge, spec.arms, dim))
         mean = jnp.zeros((spec.arms, 1 + len(others), dim), belief.mean.dtype)
         belief = Gaussian(mean if log else mean.at[:, 0, 0].set(real(known)), belief.root)
-        return compensated(belief, spec.horizon)
+        none = jnp.zeros((), belief.mean.dtype)
+        return Costs(compensated(belief, spec.horizon), none, none)
 
-    def predict(state: Gaussian, x: Array, preference: Array, prices: Array) -> Array:
+    def predict(state: Costs, x: Array, preference: Array, prices: Array) -> Array:
         preference, price = real(preference), real(prices)[spec.model]
-        values = state.mean @ regressors(real(x))
-        base = values[:, 0]
+        z = regressors(real(x))
+        values = state.arms.mean @ z
+        common = state.excess / (state.rounds + 1)
+        pull = ridge * (jnp.einsum("ckr,c->kr", state.arms.root, z) * state.arms.root[0]).sum(axis=1)
+        base = values[:, 0] + jnp.where(known, common * pull, 0.0)
         if log:
             cost = (base + jnp.log(price * unit) - math.log(low)) / (math.log(high) - math.log(low))
         else:
@@ -107,18 +129,28 @@ def penalty(
             total += sign * preference[WEIGHT[name]] * values[:, place]
         return total
 
-    def learn(state: Gaussian, feedback: Feedback) -> Gaussian:
+    def learn(state: Costs, feedback: Feedback) -> Costs:
         arm = feedback.action
         price = real(feedback.prices)[jnp.asarray(spec.model)[arm]]
         z = regressors(real(feedback.context))
         told = real(price > 0)  # what is free for now does not tell what it costs otherwise
         target = targets(feedback, price, real(unit)[arm])
-        return change(state, arm, lambda own: observe(own, z, told * (target - own.mean @ z), told))
+        counts = told * real(known)[arm]
+        return Costs(
+            change(state.arms, arm, lambda own: observe(own, z, told * (target - own.mean @ z), told)),
+            state.excess + counts * (target[0] - expected),
+            state.rounds + counts,
+        )
 
-    def fit(state: Gaussian, full: FullInformation) -> Gaussian:
+    def fit(state: Costs, full: FullInformation) -> Costs:
         zs = jax.vmap(regressors)(real(full.context))
         price = real(full.prices)[spec.model]
-        ys = targets(full, price, real(unit))
-        return observe_all(state, zs, ys, real(full.mask & (price > 0)))
+        ys, paid = targets(full, price, real(unit)), real(full.mask & (price > 0))
+        counts = paid * real(known)
+        return Costs(
+            observe_all(state.arms, zs, ys, paid),
+            state.excess + (counts * (ys[..., 0] - expected)).sum(),
+            state.rounds + counts.sum(),
+        )
 
     return Penalty(init, predict, learn, fit)

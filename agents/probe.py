@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, real
-from agents.posterior import Gaussian
-from agents.priced import WEIGHT, penalty
+from agents.priced import WEIGHT, Costs, penalty
 from agents.ranges import ranged
 from agents.replay import Replay, empty, remember
 from agents.spec import Spec
@@ -42,7 +41,7 @@ class State(NamedTuple):
     params: Any
     optimiser: Any
     scaling: Scaling
-    priced: Gaussian
+    priced: Costs
     replay: Replay
 
 

@@ -15,7 +15,7 @@ from agents.agent import Agent, Choice, Feedback, FullInformation, Observation
 from agents.choosing import pick_best, real
 from agents.fusion import coordinates, unit_features
 from agents.posterior import Gaussian
-from agents.priced import WEIGHT, penalty
+from agents.priced import WEIGHT, Costs, penalty
 from agents.ranges import ranged
 from agents.regression import shared
 from agents.spec import Spec
@@ -26,7 +26,7 @@ class Learned(NamedTuple):
     """What is believed of the pay-off, and of each arm's cost (None where cost is part of the pay-off)."""
 
     payoff: Gaussian
-    cost: Gaussian | None
+    cost: Costs | None
 
 
 @ranged

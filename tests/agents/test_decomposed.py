@@ -61,6 +61,10 @@ def test_penalty_is_the_ridge_prediction_at_the_prices_of_the_moment(spec_factor
     state, x, now = learned(model, rounds), np.array([0.2, -0.7, 1.0, 1.0]), np.array([3.0, 1.0, 0.1])
     found = model.predict(state, jnp.asarray(x, jnp.float32), PREFERENCE, jnp.asarray(now, jnp.float32))
     weights = np.asarray(PREFERENCE, np.float64)
+    multiple = cost / price[spec.model[action]] / spec.list_cost[action]
+    seen = np.log(multiple).sum() if transform == "log" else 1 + multiple.sum()
+    common = seen / (len(cost) + 1)
+    start = np.array([common, 0.0])
     for arm in range(spec.arms):
         mine, factor = action == arm, now[spec.model[arm]]
         z = np.column_stack([np.ones(mine.sum()), context[mine, 1]]).astype(np.float64)
@@ -68,16 +72,31 @@ def test_penalty_is_the_ridge_prediction_at_the_prices_of_the_moment(spec_factor
         ratio = cost[mine] / price[spec.model[arm]] / spec.list_cost[arm]
         low, high = ends
         if transform == "log":
-            value = at @ ridge(z, np.log(ratio), np.zeros(2), 0.5) + np.log(spec.list_cost[arm] * factor)
+            value = at @ ridge(z, np.log(ratio), start, 0.5) + np.log(spec.list_cost[arm] * factor)
             g = np.clip((value - np.log(low)) / np.log(high / low), 0, 1)
         else:
-            value = at @ ridge(z, ratio, np.array([1.0, 0.0]), 0.5) * spec.list_cost[arm] * factor
+            value = at @ ridge(z, ratio, start, 0.5) * spec.list_cost[arm] * factor
             g = value if transform == "linear" else np.clip((value - low) / (high - low), 0, 1)
         rest = {name: at @ ridge(z, others[name][mine], np.zeros(2), 0.5) for name in others}
         expected = (
             weights[2] * g + weights[3] * rest["tokens"] + weights[4] * rest["latency"] - weights[1] * rest["score"]
         )
         np.testing.assert_allclose(found[arm], expected, rtol=2e-4, atol=1e-5)
+
+
+def test_list_costs_that_are_all_off_by_one_factor_are_found_out_for_arms_never_tried(spec, rounds):
+    model = penalty(spec)
+    context, action, price, cost, others = rounds
+    plain = jnp.asarray([1.0, 0, 1, 0, 0])
+    few = action < 3  # arms 3, 4, 5 are never played
+    data = tuple(part[few] for part in (context, action)), cost[few] * 5, {k: v[few] for k, v in others.items()}
+    state = model.init()
+    for t in range(30):
+        state = model.observe(state, feedback(*data[0], price, data[1], data[2], t))
+    found = np.asarray(model.predict(state, jnp.zeros(spec.context).at[-1].set(1), plain, jnp.ones(3)))
+    ratio = found[3:] / spec.list_cost[3:]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    assert 4 < ratio[0] < 6.5
 
 
 def test_before_any_round_the_penalty_is_the_list_cost(spec):
