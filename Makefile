@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= $(wildcard constraints-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench paper test lint types check live live-model live-test clean
+.PHONY: help setup bench paper test lint types check live live-model live-test interop interop-all clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,12 @@ live: live-model ## let an agent learn on a real LLM on this machine, offline (s
 
 live-test: live-model ## run the tests that need a real LLM
 	$(BIN)/python -m pytest -q -m live_model tests/live
+
+interop: ## run one example per library, each in an environment of its own, those that install within a minute
+	$(PYTHON) examples/interop.py --quick
+
+interop-all: ## the same for all libraries (some minutes: PyTorch)
+	$(PYTHON) examples/interop.py
 
 clean: ## remove .venv, caches and build outputs (results/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,21 @@ class Episodes(Streams):
     def best_fixed_arm(self, seed: int, episode: int = 0) -> int | None:
         """The arm that `references` calls best fixed; None if no arm is on offer in every round."""
         return self._hindsight(seed, episode)[0]
+
+    def full_information(self, seed: int, episode: int = 0) -> Iterator[tuple[Array, Array, Array]]:
+        """The rounds of an episode with the rewards of all arms, for libraries that want them; no learner sees them.
+
+        Yields:
+            (D,) float32 of the flat observation, (K,) int8 mask, and (K,) float32 rewards (NaN where masked).
+        """
+        start, rewards = 0, self._table[:, 0].reshape(-1, self.arms)
+        while start < self.horizon:
+            rounds = self.rounds([seed_of(seed)], episode, start)
+            stop = min(len(rounds.cell), self.horizon - start)
+            for seen, cell, row in zip(rounds.seen[:stop, 0], rounds.cell[:stop, 0], rounds.row[:stop, 0], strict=True):
+                mask = self.masks[cell].copy()
+                yield self.observations[seen].copy(), mask, np.where(mask, rewards[row // self.arms], np.float32("nan"))
+            start += stop
 
     def _hindsight(self, seed: int, episode: int) -> tuple[int | None, dict[str, float]]:
         rewards = self._table[:, 0].reshape(-1, self.arms)

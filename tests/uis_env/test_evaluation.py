@@ -50,6 +50,20 @@ def test_references_are_what_playing_them_returns(tiny_world: World, options: di
     assert known["oracle"] == pytest.approx(played(env, 4, expected.argmax(axis=1).tolist())[0])
 
 
+def test_full_information_is_what_every_arm_would_have_paid(world_factory: Factory) -> None:
+    env = UISEnv(world_factory(missing={0: (1,), 4: (0, 3)}), cost_weight=50.0, horizon=30, scenario="preference_mix")
+    rows = list(env.episodes.full_information(6))  # type: ignore[attr-defined]
+    assert len(rows) == 30
+    observation, info = env.reset(seed=6)
+    for t, (seen, mask, rewards) in enumerate(rows):
+        np.testing.assert_array_equal(seen, observation)
+        np.testing.assert_array_equal(mask, info["action_mask"])
+        np.testing.assert_array_equal(np.isnan(rewards), mask == 0)
+        arm = np.flatnonzero(mask)[t % mask.sum()]
+        observation, reward, *_, info = env.step(arm)
+        assert np.float32(reward) == rewards[arm]
+
+
 def test_references_under_masks(world_factory: Factory) -> None:
     world = world_factory(missing={q: (q % 5,) for q in range(24)})
     env = UISEnv(world, cost_weight=50.0, horizon=40)
