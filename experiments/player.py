@@ -130,7 +130,9 @@ class Player:
             }
             if entrant.own:
                 try:
-                    found[part.name]["text"] = provenance.source_text(factory, f"agents[{i}] ({part.name!r})")
+                    found[part.name]["text"] = provenance.source_text(
+                        factory, f"agents[{i}] ({part.name!r})", part.code
+                    )
                 except ValueError as error:
                     raise ConfigError(str(error)) from None
         return found
@@ -169,7 +171,7 @@ class Player:
                 "kind": part.what,
                 "options": dict(sorted(options.items())),
                 "seeds_per_call": self._seeds_per_call(name),
-                "source": provenance.agent_source(factory, part.gym is not None),
+                "source": provenance.agent_source(factory, part.gym is not None, part.code),
             }
         return self._entries[name]
 

@@ -14,6 +14,7 @@ import inspect
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -54,32 +55,40 @@ def driver() -> str:
     return digest(closure([path for name in DRIVER if (path := _module(name, [ROOT]))], [ROOT], APART))
 
 
-def agent_source(factory: Callable[..., Any], gym: bool = False) -> str:
-    """The digest of the sources that decide what an agent does: its module's closure, and what plays it if `gym`."""
-    path = source_path(factory)
-    if path is None:
-        return "unknown"
+def agent_source(factory: Callable[..., Any], gym: bool = False, code: str | None = None) -> str:
+    """The digest of the sources that decide what an agent does.
+
+    They are the closure of the module that defines its factory, that of the module which a user named, and what plays
+    it if `gym`. A factory without a file (of a notebook, say) has its own text alone.
+    """
+    files = _files(factory, code)
+    if not files:
+        try:
+            return hashlib.sha256(inspect.getsource(_defined(factory)).encode()).hexdigest()[:16]
+        except (OSError, TypeError):
+            return "unknown"
     player = [file for name in GYM if (file := _module(name, [ROOT]))] if gym else []
     apart = [name for name in APART if name not in GYM] if gym else []
-    return digest(closure([path, *player], roots_of(path), apart))
+    roots = list(dict.fromkeys(root for path in files for root in roots_of(path)))
+    return digest(closure([*files, *player], roots, apart))
 
 
 def source_path(factory: Callable[..., Any]) -> Path | None:
     """The file that defines a factory; None if there is none (typed into a prompt, say)."""
     try:
-        file = inspect.getsourcefile(inspect.unwrap(factory))
+        file = inspect.getsourcefile(_defined(factory))
     except TypeError:
         return None
     return Path(file).resolve() if file and Path(file).is_file() else None
 
 
-def source_text(factory: Callable[..., Any], where: str) -> str | None:
-    """The text of a user's agent, for the manifest.
+def source_text(factory: Callable[..., Any], where: str, code: str | None = None) -> str | None:
+    """The text of a user's agent, for the manifest: of the module that `code` names, else of the factory's.
 
     Raises:
         ValueError: naming file and line, if it holds something that looks like a key.
     """
-    path = source_path(factory)
+    path = next(iter(_files(factory, code)), None)
     if path is None:
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -90,6 +99,26 @@ def source_text(factory: Callable[..., Any], where: str) -> str | None:
             "source, so read keys from the environment"
         )
     return text
+
+
+def _files(factory: Callable[..., Any], code: str | None) -> list[Path]:
+    """The file of the imported module that `code` ("module:factory") names, then the one that defines the factory.
+
+    They differ where the name is that of a decorated or re-exported function.
+    """
+    module = sys.modules.get((code or "").partition(":")[0])
+    named = getattr(module, "__file__", None)
+    files = [Path(named).resolve() if named and Path(named).is_file() else None, source_path(factory)]
+    return list(dict.fromkeys(file for file in files if file))
+
+
+def _defined(factory: Any) -> Any:
+    """The function or class whose source a factory has: below wrappers and `functools.partial`, of a called object."""
+    factory = inspect.unwrap(factory)
+    while isinstance(factory, functools.partial):
+        factory = inspect.unwrap(factory.func)
+    plain = inspect.isroutine(factory) or inspect.isclass(factory)
+    return factory if plain else type(factory)
 
 
 def environment() -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import linecache
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,3 +168,55 @@ def test_a_file_that_looks_as_if_it_held_a_key_is_refused_with_its_line(tmp_path
     with pytest.raises(ValueError, match=r"agents\[3\].*leaky\.py:3 holds something that looks like a key") as caught:
         provenance.source_text(space["make"], "agents[3] ('leaky')")  # type: ignore[arg-type]
     assert "abcdefgh" not in str(caught.value)
+
+
+FORMS = """import functools
+from other import decorated, make as named_elsewhere
+
+
+def _make(spec, width):
+    return width
+
+
+class Maker:
+    def __call__(self, spec):
+        return 1
+
+
+partly = functools.partial(_make, width=1)
+wrapped = decorated(_make)
+called = Maker()
+method = Maker().__call__
+"""
+
+
+@pytest.mark.parametrize("name", ["named_elsewhere", "partly", "wrapped", "called", "method"])
+@pytest.mark.parametrize("edited", ["forms_of_make", "other"])
+def test_whatever_a_users_factory_is_an_edit_of_its_module_or_of_what_that_imports_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, edited: str
+) -> None:
+    other = "def make(spec):\n    return 2\n\n\ndef decorated(make):\n    return lambda *args: make(*args)\n"
+    (tmp_path / "other.py").write_text(other)
+    (tmp_path / "forms_of_make.py").write_text(FORMS)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("other", "forms_of_make"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    code = f"forms_of_make:{name}"
+    factory = getattr(importlib.import_module("forms_of_make"), name)
+    before = provenance.agent_source(factory, code=code)
+    assert before == provenance.agent_source(factory, code=code) != "unknown"
+    assert provenance.source_text(factory, "agents[0]", code) == FORMS
+    edit(tmp_path / f"{edited}.py")
+    assert provenance.agent_source(factory, code=code) != before
+
+
+def test_a_factory_without_a_file_has_its_own_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(text: str) -> str:
+        monkeypatch.setitem(linecache.cache, "<cell>", (len(text), None, text.splitlines(keepends=True), "<cell>"))
+        space: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(text, "<cell>", "exec"), space)
+        return provenance.agent_source(space["make"])
+
+    first, second = made("def make(spec):\n    return 1\n"), made("def make(spec):\n    return 2\n")
+    assert first != second
+    assert first == made("def make(spec):\n    return 1\n") != "unknown"
