@@ -40,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     return paper.command(args.protocols, args.out, args.seeds, args.workers, args.only)
             case "workflow":
                 from experiments import workflows
+                from experiments.entrants import parse_entries
 
-                return workflows.command(args.out, args.tasks, args.keys)
+                return workflows.command(args.out, args.tasks, args.keys, agents=parse_entries(args.agent))
             case "calibration":
                 from experiments import calibration
 

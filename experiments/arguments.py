@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   python -m experiments run paper_configs/quickstart.toml --gym-agent wide=my_module:Agent,width=0.3
   python -m experiments check my_module:make
   python -m experiments list linucb
-  python -m experiments workflow --tasks 1000 --out results/workflow
+  python -m experiments workflow --tasks 1000 --agent my_module:make --out results/workflow
   python -m experiments calibration --seeds 2
   python -m experiments report results/quickstart
   python -m experiments compare results/quickstart results/mine --out results/both
@@ -116,14 +116,25 @@ def parser() -> argparse.ArgumentParser:
     paper.add_argument("--workers", type=int, metavar="N", help="threads that play work units (default: one per core)")
 
     workflow = commands.add_parser("workflow", help="does seeing what is left of a task pay? plan, learned, step-blind")
-    workflow.add_argument("--out", type=Path, default=Path("results/workflow"), metavar="DIR")
+    workflow.add_argument(
+        "--out", type=Path, default=Path("results/workflow"), metavar="DIR", help="default: results/workflow"
+    )
     workflow.add_argument(
         "--tasks", type=int, default=6000, metavar="N", help="test tasks per instance (default: 6000)"
+    )
+    workflow.add_argument(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="[NAME=]KIND[,OPTION=VALUE...]",
+        help="add a bandit that sees nothing of what is left: one of `list`, or your MODULE:FACTORY; repeatable",
     )
     workflow.add_argument("--keys", type=int, default=3, metavar="N", help="training runs per instance (default: 3)")
 
     calibration = commands.add_parser("calibration", help="is the accuracy probe calibrated on held-out queries?")
-    calibration.add_argument("--out", type=Path, default=Path("results/calibration"), metavar="DIR")
+    calibration.add_argument(
+        "--out", type=Path, default=Path("results/calibration"), metavar="DIR", help="default: results/calibration"
+    )
     calibration.add_argument("--seeds", type=int, default=5, metavar="N", help="per data set (default: 5)")
 
     check = commands.add_parser("check", help="does an agent of yours keep the contract? tries it on made-up worlds")

@@ -14,7 +14,7 @@ from agents import AGENTS, Agent, Spec, check_agent
 from agents.ranges import RANGES, outside
 from agents.registry import Factory
 from agents.wrappers import only
-from experiments.config import AgentConfig, ConfigError
+from experiments.config import AgentConfig, ConfigError, parse_agent
 from experiments.gym_agents import replay
 from experiments.gym_worker import takes_options
 from experiments.results import Entrant
@@ -210,3 +210,8 @@ def parse_entry(text: str, option: str) -> dict[str, Any]:
         raise ConfigError(f"{option} {text}: expected [NAME=]MODULE:FACTORY[,OPTION=VALUE...]")
     key = "gym" if option == "--gym-agent" else "kind"
     return {**({"name": name} if name else {}), key: kind, "options": options}
+
+
+def parse_entries(texts: Sequence[str]) -> list[AgentConfig]:
+    """The entries of several `--agent`."""
+    return [parse_agent(parse_entry(text, "--agent"), f"--agent {text}") for text in texts]

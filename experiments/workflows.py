@@ -12,7 +12,7 @@ All instances are *simulated*; in some of them looking at what is left pays by c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from agents import AGENTS
+from agents.registry import Factory
 from agents.spec import make_spec
 from agents.workflow_bandit import blind_policy, learn_blind
 from agents.workflow_policy import Settings, greedy_policy, train
 from experiments import backend
 from experiments.components import two_way_estimate, two_way_ratio
-from experiments.config import ConfigError
+from experiments.config import AgentConfig, ConfigError
+from experiments.entrants import check_own, make_agent, own_factories
 from uis_env.bandit import Reward
 from uis_env.files import atomic_write
 from uis_env.workflow import Policy, Workflow, play
@@ -96,7 +97,12 @@ class Row(NamedTuple):
 
 
 def command(
-    out: Path, tasks: int = 6000, keys: int = 3, effort: Effort | None = None, some: Iterable[Instance] | None = None
+    out: Path,
+    tasks: int = 6000,
+    keys: int = 3,
+    effort: Effort | None = None,
+    some: Iterable[Instance] | None = None,
+    agents: Sequence[AgentConfig] = (),
 ) -> int:
     """Compares on every instance; prints a table each and writes `workflows.md` and `workflows.json` to `out`.
 
@@ -106,6 +112,7 @@ def command(
         keys: training runs per instance.
         effort: instead of both.
         some: instances (None: all of `instances`).
+        agents: further bandits, which see nothing of what is left of a task.
 
     Raises:
         ConfigError: if there are fewer than 2 tasks or 1 key.
@@ -114,10 +121,13 @@ def command(
     effort = effort or Effort(tasks, keys)
     if effort.tasks < 2 or effort.keys < 1:
         raise ConfigError(f"--tasks {effort.tasks} --keys {effort.keys}: expected 2 tasks and 1 key, or more")
+    factories = own_factories(agents, ())
+    check_own(agents, factories)
+    bandits = (*(AgentConfig(name=name) for name in BANDITS), *agents)
     console = Console()
     found, pages = {}, []
     for instance in instances() if some is None else some:
-        rows = compare(instance, effort)
+        rows = compare(instance, effort, bandits, factories)
         page = markdown(instance, rows)
         console.print(page, highlight=False, markup=False, soft_wrap=True)
         pages.append(page)
@@ -149,7 +159,9 @@ def _split(world: World, test: range, training: range, **options: Any) -> tuple[
     return Workflow(world, queries=test, **options), Workflow(world, queries=training, **options)
 
 
-def compare(instance: Instance, effort: Effort) -> list[Row]:
+def compare(
+    instance: Instance, effort: Effort, bandits: Sequence[AgentConfig], factories: Mapping[str, Factory]
+) -> list[Row]:
     """Plays every policy on the same tasks, those that are trained once per training key."""
     flow, training = instance.test, instance.training
     tuning = flow.tasks(TUNING_SEEDS)
@@ -161,8 +173,14 @@ def compare(instance: Instance, effort: Effort) -> list[Row]:
 
     spec = make_spec(flow.world, flow.reward, effort.bandit_tasks * flow.steps, flow.context)
 
-    def bandit(key: jax.Array, name: str) -> Policy:
-        agent = AGENTS[name](spec)
+    made = []
+    for i, part in enumerate(bandits):
+        made.append(make_agent(part, spec, flow.world.catalog, f"agents[{i}] ({part.name!r})", factories))
+        if made[-1].privileged:
+            raise ConfigError(f"agents[{i}] ({part.name!r}): {part.what!r} sees what no bandit sees, expected another")
+
+    def bandit(key: jax.Array, number: int) -> Policy:
+        agent = made[number]
         learned = learn_blind(training, agent, key, effort.bandit_tasks)
         return blind_policy(flow, agent, learned, jax.random.fold_in(key, 1))
 
@@ -170,7 +188,7 @@ def compare(instance: Instance, effort: Effort) -> list[Row]:
         PLAN: [plan(flow, *instance.units)],
         LEARNED: [network(key, blind=False) for key in keys],
         "learned, blind": [network(key, blind=True) for key in keys],
-        **{f"{name}, blind": [bandit(key, name) for key in keys] for name in BANDITS},
+        **{f"{part.name}, blind": [bandit(key, i) for key in keys] for i, part in enumerate(bandits)},
         "prices, blind": [step_blind(flow, tuning)],
         "best arm": [best_arm(flow, tuning)],
         "uniform split": [uniform_split(flow)],

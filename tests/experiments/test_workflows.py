@@ -11,6 +11,7 @@ from scipy import stats
 
 from agents.workflow_policy import Settings
 from experiments.config import ConfigError
+from experiments.entrants import parse_entries
 from experiments.workflows import LEARNED, PLAN, Effort, Instance, Row, command, instances, markdown, rows_of
 from uis_env.bandit import Reward
 from uis_env.workflow import Workflow
@@ -65,16 +66,24 @@ def test_the_verdict(instance: Instance, lead: float, error: float, found: str) 
 
 
 @pytest.mark.slow
-def test_a_whole_comparison(instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_comparison(
+    instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     effort = Effort(300, 2, Settings(hidden=(8,), updates=3, tasks=32), bandit_tasks=50)
-    assert command(tmp_path, effort=effort, some=[instance]) == 0
+    (tmp_path / "workflow_module.py").write_text(
+        "from agents import linucb_arm_only\n\n"
+        "def make(spec, alpha=1.0):\n    return linucb_arm_only(spec, alpha=alpha)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    mine = parse_entries(["mine=workflow_module:make,alpha=0.5"])
+    assert command(tmp_path, effort=effort, some=[instance], agents=mine) == 0
     page = (tmp_path / "workflows.md").read_text()
     assert page.strip() in capsys.readouterr().out
     found = json.loads((tmp_path / "workflows.json").read_text())
     small = found["instances"]["small"]
     assert small["simulated"] is True and small["by_construction"] is True
     rows = {row["policy"]: row for row in small["rows"]}
-    blind = {"learned, blind", "linucb, blind", "hierarchical_logit_thompson, blind", "prices, blind"}
+    blind = {"mine, blind", "learned, blind", "linucb, blind", "hierarchical_logit_thompson, blind", "prices, blind"}
     assert set(rows) == {PLAN, LEARNED, *blind, "best arm", "uniform split", "greedy"}
     assert [len(rows[name]["keys"]) for name in (PLAN, LEARNED, "linucb, blind", "greedy")] == [1, 2, 2, 1]
     assert all(row["value"] <= rows[PLAN]["value"] + 3 * row["value_error"] for row in rows.values())
@@ -86,6 +95,11 @@ def test_training_and_test_queries_are_different() -> None:
     for one in made:
         assert one.test.world is one.training.world and one.test.world.simulated
         assert not set(one.test.tables.members.ravel()) & set(one.training.tables.members.ravel())
+
+
+def test_a_bandit_that_sees_the_outcomes_is_refused(instance: Instance, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"agents\[2\] \('oracle'\): 'oracle' sees what no bandit sees"):
+        command(tmp_path, effort=Effort(2, 1), some=[instance], agents=parse_entries(["oracle"]))
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:
