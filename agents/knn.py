@@ -86,12 +86,15 @@ def knn(
     def by_pair(state: Memory, distance: Array) -> Array:
         far = apart[state.replay.action] + distance[:, None]
 
+        # Squared distances of unit vectors, at most 8: equal ones come out of float32 sums this far apart.
+        slack = 32 * float(jnp.finfo(far.dtype).eps)  # type: ignore[no-untyped-call]
+
         # The next larger distance, k times over: a few passes over (N, K), where K partial sorts cost ten times as much
         def further(_: Array, edge: Array) -> Array:
-            return jnp.where(far > edge, far, jnp.inf).min(axis=0)
+            return jnp.where(far > edge + slack, far, jnp.inf).min(axis=0)
 
         edge = lax.fori_loop(0, count, further, jnp.full(spec.arms, -1.0, far.dtype))
-        weight = real((far <= edge) & (far < jnp.inf))
+        weight = real((far <= edge + slack) & (far < jnp.inf))
         return state.replay.target @ weight / jnp.maximum(weight.sum(axis=0), 1.0)
 
     def act(key: Array, state: Memory, observation: Observation) -> Choice:

@@ -1,5 +1,7 @@
 """k-NN against NumPy written out."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,3 +75,13 @@ def test_without_data_all_arms_tie(spec):
         agent = knn(spec, joint=joint, epsilon=0.0)
         seen = make_observation(jnp.asarray(0), jnp.ones(spec.context), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
         np.testing.assert_allclose(agent.act(KEY, agent.init(KEY), seen).propensities, 1 / 6, rtol=1e-6)
+
+
+def test_pairs_that_are_equally_near_are_one_neighbour_whatever_the_rounding(spec):
+    """The orders of one vector are equally far from the diagonal, and float32 sums in any order do not say so."""
+    orders = np.array(list(itertools.permutations([0.1, 0.2, 0.3, 0.7])), np.float32)
+    rewards = np.arange(len(orders), dtype=np.float32)
+    agent = knn(spec, neighbours=1, joint=True, epsilon=0.0, memory=32)
+    state = learned(agent, spec, orders, np.zeros(len(orders), int), rewards)
+    seen = make_observation(len(orders), jnp.ones(4), jnp.ones(6, bool), jnp.ones(5), jnp.ones(3))
+    np.testing.assert_allclose(agent.act(KEY, state, seen).scores, rewards.mean(), rtol=1e-6)
