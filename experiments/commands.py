@@ -140,7 +140,13 @@ def report(root: Path) -> int:
         from experiments import backend
         from experiments.entrants import stand_ins
         from experiments.runner import Runner
+        from uis_env.imports import is_code
 
+        for part in config.worlds:
+            if is_code(part.what):
+                raise ConfigError(
+                    f"{root}: report imports no code, and {part.what} makes the world; run it again instead"
+                )
         backend.configure()
         write_outputs(root, config, Runner(config, root, stand_ins(config.agents)).collect(), console)
     else:

@@ -15,6 +15,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.cells import load_world, own_world, world_digests
 from experiments.config import ConfigError, load_config, parse_config
+from experiments.store import FORMAT
 from tests.conftest import make_world
 from uis_env import from_rows, save_world, world_digest
 
@@ -40,6 +41,7 @@ name = "linucb"
 """
 CODE = """
 import random
+from experiments.store import FORMAT
 from tests.conftest import make_world
 
 def make(queries=20):
@@ -105,13 +107,16 @@ def test_the_command_line_replaces_the_worlds(tmp_path: Path) -> None:
     assert set(manifest["worlds"]) == {"one", "world_of_tests.make"}
 
 
-def test_other_data_at_the_same_place_is_no_resume(tmp_path: Path) -> None:
+def test_other_data_at_the_same_place_is_played_again(tmp_path: Path) -> None:
     save_world(make_world(20), tmp_path / "one")
     config = write(tmp_path, "one")
     assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 0
     save_world(make_world(20, seed=1), tmp_path / "one")
-    assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 2
-    assert main(["run", str(config), "--out", str(tmp_path / "other")]) == 0
+    before = (tmp_path / "out" / "summary.csv").read_bytes()
+    for out in ("out", "other"):
+        assert main(["run", str(config), "--out", str(tmp_path / out)]) == 0
+    after = (tmp_path / "out" / "summary.csv").read_bytes()
+    assert after == (tmp_path / "other" / "summary.csv").read_bytes() != before
 
 
 @pytest.mark.parametrize(
@@ -165,3 +170,15 @@ def test_workers_of_a_cluster_play_own_worlds_and_refuse_ones_that_differ(tmp_pa
     done = run(tmp_path, str(write(tmp_path / "beside", "world_of_tests:differs")), "--out", "differs", *options)
     assert done.returncode != 0
     assert "world 'mine' is another one on a worker" in done.stderr
+
+
+def test_a_report_imports_nothing_of_a_user(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The report of a sweep reads the world's tables, so where code makes the world it says so."""
+    (tmp_path / "world_of_tests.py").write_text("raise SystemExit('code ran')")
+    sweep = {"name": "s", "rounds": 4, "seeds": 1, "worlds": [{"name": "mine", "kind": "world_of_tests:make"}]}
+    config = parse_config({**sweep, "sweeps": [{"cost": [1.0]}], "agents": [{"name": "random"}]}, "s")
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"format": FORMAT, "config": config.to_json(), "config_hash": config.digest})
+    )
+    assert main(["report", str(tmp_path)]) == 2
+    assert "report imports no code, and world_of_tests:make makes the world" in capfd.readouterr().err
