@@ -117,7 +117,7 @@ def test_an_episode_asks_every_query_once_and_ends(env: LiveEnv) -> None:
 
 
 def test_info_is_that_of_the_recorded_worlds(env: LiveEnv) -> None:
-    recorded = gym.make("uis_env:UIS/Recorded-v0")
+    recorded = gym.make("uis_env:UIS/Recorded-v1")
     recorded.reset(seed=0)
     env.reset(seed=0)
     there, here = recorded.step(0)[4], env.step(0)[4]
