@@ -21,9 +21,11 @@ from uis_env.arms import Arm
 from uis_env.fallback import ranking, substitutes
 from uis_env.render import GLYPHS, HEIGHT, WIDTH
 from uis_env.workflow import WorkflowEnv
+from uis_env.worlds import gym_id
 
 Factory = Callable[..., World]
 SHIPPED = [name for name in WORLDS if name != "LiveCodeBench"]
+ID = {name: f"uis_env:{gym_id(name)}" for name in SHIPPED} | {"Workflow": "uis_env:UIS/Workflow-v0"}
 BUDGETS = tuple(Arm(m, t, (n,)) for m in ("small", "large") for t in ("best_of_n", "majority") for n in (1, 2, 4, 16))
 
 
@@ -71,7 +73,7 @@ def test_fallback_plays_what_info_says(world_factory: Factory) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_world_has_a_grid(name: str) -> None:
-    env = GridActions(gym.make(f"uis_env:UIS/{name}-v0", horizon=5000))
+    env = GridActions(gym.make(ID[name], horizon=5000))
     catalog = env.unwrapped.episodes.world.catalog  # type: ignore[attr-defined]
     env.reset(seed=0)
     for m, model in enumerate(catalog.models):
@@ -122,7 +124,7 @@ def test_vectors_of_rewards(world_factory: Factory, without: tuple[str, ...]) ->
 
 @pytest.mark.parametrize("name", [*SHIPPED, "Workflow"])
 def test_pictures(name: str) -> None:
-    text, image = (gym.make(f"uis_env:UIS/{name}-v0", render_mode=mode) for mode in ("ansi", "rgb_array"))
+    text, image = (gym.make(ID[name], render_mode=mode) for mode in ("ansi", "rgb_array"))
     with pytest.raises(ResetNeeded):
         text.render()
     text.reset(seed=0)
@@ -156,7 +158,7 @@ def test_render_modes_are_checked(tiny_world: World) -> None:
 @pytest.mark.parametrize("name", [*SHIPPED, "Workflow"])
 @pytest.mark.parametrize("vector", [False, True])
 def test_pickles_of_shipped_worlds_are_small_and_go_on_alike(name: str, vector: bool) -> None:
-    made: Any = (gym.make_vec if vector else gym.make)(f"uis_env:UIS/{name}-v0", **({"num_envs": 64} if vector else {}))
+    made: Any = (gym.make_vec if vector else gym.make)(ID[name], **({"num_envs": 64} if vector else {}))
     made.reset(seed=3)
     action: Any = np.zeros(64, int) if vector else 0
     for _ in range(5):
