@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import parser
+from experiments.__main__ import main, parser
 
 PAGES = sorted(Path("docs").glob("*.md"))
 
@@ -39,6 +39,28 @@ def test_scale_shows_every_executor() -> None:
     assert {run.cluster for run in runs} >= {None, "local", "auto"}
     assert [run.distributed for run in runs if run.distributed][-1] == "auto"
     assert any(run.gpus_per_task == 0.25 for run in runs)
+
+
+def test_every_command_has_a_section_with_an_example() -> None:
+    page = Path("docs/commands.md")
+    choices = next(action.choices for action in parser()._actions if isinstance(action.choices, dict))
+    sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    names = [section.partition("\n")[0] for section in sections]
+    assert sorted(names) == sorted(choices)
+    assert all(f"python -m experiments {name}" in section for name, section in zip(names, sections, strict=True))
+
+
+def test_the_exit_statuses_are_those_of_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = Path("docs/commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE) == ["0", "1", "2", "130"]
+    assert main(["list", "linucb"]) == 0
+    assert main(["report", str(tmp_path)]) == 2
+
+    def interrupted(name: str | None, as_json: bool) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.catalog.show", interrupted)
+    assert main(["list"]) == 130
 
 
 @pytest.mark.parametrize("page", [Path("docs/statistics.md")], ids=lambda page: page.name)
