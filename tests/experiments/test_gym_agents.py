@@ -183,7 +183,7 @@ def test_the_command_line_names_agents_and_options(inline, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("agent", "message"),
     [
-        ("Typo", "learn in round 0 of seed 0: gym_module.py:41: 'Typo' has no attribute 'rewords' (did you mean"),
+        ("Typo", ": gym_module.py:41: 'Typo' has no attribute 'rewords' (did you mean"),
         ("Beyond", "act in round 0 of seed 0: ValueError: action 54 is not on offer"),
         ("Vague", "act in round 0 of seed 0: ValueError: action is 1.5, expected an integer in 0..53"),
         ("nothing", "gym_module:nothing returned int, which has no method 'act'"),
