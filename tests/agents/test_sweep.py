@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -41,7 +42,8 @@ def world(tiny_world):
 
 @pytest.fixture(scope="module")
 def spec(world):
-    return make_spec(world, Reward(), ROUNDS)
+    """The world has no price list; these agents get one."""
+    return replace(make_spec(world, Reward(), ROUNDS), list_cost=world.expected.dollars.mean(axis=0))
 
 
 @pytest.fixture(scope="module")
