@@ -1,6 +1,6 @@
 """Agents of any library play the driver's tapes on the Gymnasium environment, into the same files as any agent."""
 
-import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -228,6 +228,7 @@ def test_what_makes_no_sense_is_refused(change, message):
         parse_config(config | {"agents": [change]}, "x.toml")
 
 
-def test_workers_import_no_jax(tmp_path):
+def test_workers_import_no_jax():
     code = "import sys, experiments.gym_worker; sys.exit('jax' in sys.modules)"
-    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -328,7 +328,7 @@ agents = [{ name = "best_fixed" }, { name = "oracle" }, { name = "random" }, { n
     line = '{ text = "c", preference = "cost-sensitive", agent = "oracle", other = "random", metric = "reward", '
     claims.write_text(f'[[sections]]\ntitle = "t"\nconfig = "uniscale_main"\nclaims = [{line}expect = "above" }}]\n')
     monkeypatch.setattr(paper, "PROTOCOLS", {"uniscale": PROTOCOL._replace(claims=claims)})
-    monkeypatch.setattr(paper.commands, "CONFIGS", tmp_path)
+    monkeypatch.setattr(paper, "CONFIGS", tmp_path)
     monkeypatch.delenv("UIS_DATA", raising=False)
     out = tmp_path / "out"
     assert paper.command(["uniscale"], out, seeds=3, workers=1, only=["uniscale_main", "uniscale_livecodebench"]) == 0
