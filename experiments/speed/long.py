@@ -85,7 +85,11 @@ def _agents() -> dict[str, Linear]:
         )
         if discount == 1:  # costs are not forgotten
             found[_name(decomposed_linucb, "cost", discount)] = Linear(
-                apart, "cost", discount, lambda state: state.priced._replace(mean=state.priced.mean[:, 0]), "cost"
+                apart,
+                "cost",
+                discount,
+                lambda state: state.priced.arms._replace(mean=state.priced.arms.mean[:, 0]),
+                "cost",
             )
     return found
 

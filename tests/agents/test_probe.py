@@ -150,7 +150,8 @@ def test_outcomes_that_were_not_recorded_do_not_matter() -> None:
     states = []
     for hidden in (0.0, 1.0):
         log = pilot(data, part, np.where(mask, data.quality[part, 0], hidden).astype(np.float32))
-        log = log._replace(mask=jnp.asarray(mask), tokens=jnp.where(mask, log.tokens, hidden))
+        channels = log.channels._replace(tokens=jnp.where(mask, log.channels.tokens, hidden))
+        log = log._replace(mask=jnp.asarray(mask), channels=channels)
         states.append(fit(jax.random.key(0), agent.init(jax.random.key(0)), log))
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -87,11 +87,13 @@ def files(root: Path) -> dict[str, object]:
     found.pop("timings.json", None)
     found.pop(".lock", None)
     plain: dict[str, object] = dict(found)
-    plain["manifest.json"] = json.loads(found["manifest.json"]) | {"commits": None}
+    # Another test may have set XLA_FLAGS for this process; the flags are settings, the files are compared.
+    plain["manifest.json"] = json.loads(found["manifest.json"]) | {"commits": None, "xla_flags": None}
     for name in found:
         if name.startswith("units"):
             arrays = _read_npz(root / name)
             about = json.loads(str(arrays.pop("about"))) | {"commit": None}
+            about["key"]["environment"]["xla_flags"] = None
             plain[name] = about, {key: (a.dtype, a.shape, a.tobytes()) for key, a in arrays.items()}
     return plain
 
@@ -294,7 +296,7 @@ def test_a_dropped_interrupt_is_not_lost(config: Path, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said_once(config: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(WriteError, match=r"out/manifest\.json cannot be written: Not a directory"):
+    with pytest.raises(WriteError, match="out cannot be written: Not a directory"):
         Runner(load_config(config), blocked / "out").run(Progress())
 
 
@@ -322,7 +324,7 @@ def test_a_disk_that_is_full_is_one_line_and_loses_nothing(
     assert said.startswith("error: ") and said.endswith("cannot be written: No space left on device\n")
     assert said.count("\n") == 1 and last in said
     assert len(list(out.glob("units/**/*.npz"))) >= 2
-    assert not list(out.rglob(".*"))
+    assert [path.name for path in out.rglob(".*")] in ([], [".lock"])
     assert main(arguments) == 0
     assert files(whole).items() <= files(out).items()
 
