@@ -63,9 +63,10 @@ def test_the_exit_statuses_are_those_of_the_page(monkeypatch: pytest.MonkeyPatch
     assert main(["list"]) == 130
 
 
-@pytest.mark.parametrize("page", [Path("docs/statistics.md")], ids=lambda page: page.name)
-def test_snippets_run(page: Path) -> None:
+@pytest.mark.parametrize("name", ["statistics", "worlds", "libraries", "workflow"])
+def test_snippets_run(name: str) -> None:
     """All snippets of a page, in order, as one program."""
+    page = Path(f"docs/{name}.md")
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert blocks
     exec(compile("\n".join(blocks), str(page), "exec"), {})

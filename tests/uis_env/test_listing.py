@@ -73,7 +73,7 @@ def test_where_no_price_is_known_agents_say_so_and_start_flat(world: World) -> N
     np.testing.assert_allclose(agent.act(jax.random.key(0), (), seen).propensities, mask / mask.sum(), rtol=1e-6)
     with pytest.warns(UserWarning, match="learned costs start flat there"):
         learner = hierarchical_logit_thompson(spec)
-    assert float(jnp.abs(learner.init(jax.random.key(0)).priced.mean).max()) == 0
+    assert float(jnp.abs(learner.init(jax.random.key(0)).priced.arms.mean).max()) == 0
 
 
 def test_arms_without_a_price_come_last(world: World) -> None:
