@@ -93,7 +93,7 @@ def unit_features(features: NDArray[np.float32]) -> NDArray[np.float64]:
     """(K, F) arm features on one scale: columns that are not 0/1 standardised, then every row of length one.
 
     Equal lengths give all arms the same bonus before the first round; with raw features the arms with the longest
-    vectors (often the dearest) would be tried first for that reason alone.
+    vectors (often the most expensive) would be tried first for that reason alone.
     """
     columns = _one_scale(features)
     return columns * _shortening(columns)[:, None]

@@ -35,7 +35,7 @@ class Blind(NamedTuple):
 def learn_blind(flow: Workflow, agent: Agent, key: Array, count: int) -> Blind:
     """Lets a bandit learn on `count` fresh tasks of `flow`, one after the other.
 
-    A step is a round: the agent sees the query's context, and what came back of every step at the end of its task.
+    A step is a round: the agent sees the query's context, and the outcome of every step at the end of its task.
     `Feedback.reward` is the return from the step to the end of the task, so that an arm is credited with what it led
     to; quality, tokens and seconds are the step's own.
 

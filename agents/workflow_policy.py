@@ -114,7 +114,7 @@ def train(flow: Workflow, key: Array, settings: Settings | None = None) -> Learn
     """Learns a policy on tasks of `flow` by proximal policy optimisation (Schulman et al., arXiv 1707.06347).
 
     Returns are undiscounted, from a step to the end of its task; the advantage is that minus the critic's value,
-    standardised over the update. The learner is told what the environment tells: observations, masks, and the
+    standardised over the update. The learner sees what the environment returns: observations, masks, and the
     rewards of its own actions.
 
     Args:

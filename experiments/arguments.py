@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     listed.add_argument("name", nargs="?", metavar="NAME", help="an agent, a world or a scenario: its parameters")
     listed.add_argument("--json", action="store_true", help="print JSON")
 
-    live = commands.add_parser("live", help="let an agent learn on real endpoints (goes on with what was stopped)")
+    live = commands.add_parser("live", help="let an agent learn on real endpoints (resumes what was stopped)")
     live.add_argument("config", type=Path, metavar="CONFIG", help="a live config; see paper_configs/live/")
     live.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: results/live-<config>)")
     live.add_argument(

@@ -34,7 +34,7 @@ from uis_env.worlds.latency_aware.world import EMBEDDING, make_catalog, query_fe
 
 Array = NDArray[Any]
 DRAWS = 4
-"""Draws of every configuration per query: the probe is told the first, held-out queries are judged by the mean."""
+"""Draws of every configuration per query: the probe sees the first, held-out queries are judged by the mean."""
 REQUIRED = 0.05
 QUALITY = (1.0, 0.0, 0.0, 0.0, 0.0)
 """A preference for quality alone: the probe's scores are then its predictions."""

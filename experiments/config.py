@@ -318,7 +318,7 @@ def parse_config(data: Mapping[str, Any], where: str) -> Config:
             names = [part.name for part in data[key] if not isinstance(part, SweepConfig)]
             for i, name in enumerate(names):
                 if name in names[:i]:
-                    raise ConfigError(f"{where}: {key}[{i}].name: {name!r} stands twice")
+                    raise ConfigError(f"{where}: {key}[{i}].name: {name!r} appears twice")
     return convert(data, Config, where)
 
 

@@ -105,7 +105,7 @@ class LiveRun:
 
     Args:
         config: with arms and an `[experiment]`.
-        root: the run directory; a run of the same config in it is gone on with.
+        root: the run directory; an existing run of the same config is resumed.
         max_dollars: never passed, earlier parts of the run included.
         extra: factories of agents that are not in the registry.
         accept_journal: goes on where `calls.jsonl` was damaged or lost; see `CallJournal`.

@@ -405,7 +405,7 @@ def _kind(part: AgentConfig, extra: Mapping[str, Factory]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """An option as plain JSON: what is none is told by its text."""
+    """An option as plain JSON: what is none becomes its text."""
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -133,8 +133,14 @@ def environment() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "x64": bool(jax.config.values["jax_enable_x64"]),
         "compiler_options": backend.compiler_options() or {},
-        "xla_flags": " ".join(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES)),
+        "xla_flags": _xla_flags(),
     }
+
+
+@functools.cache
+def _xla_flags() -> str:
+    """As they were when they were first asked for: XLA reads them once, and a later change has no effect."""
+    return " ".join(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES))
 
 
 def digest(files: Sequence[Path]) -> str:

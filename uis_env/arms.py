@@ -47,7 +47,7 @@ class ArmCatalog:
         descriptions: K one-line texts, for text encoders.
 
     Raises:
-        ValueError: if the parts do not fit together, an arm stands twice, or a feature is not finite.
+        ValueError: if the parts do not fit together, an arm appears twice, or a feature is not finite.
     """
 
     arms: tuple[Arm, ...]
@@ -61,7 +61,7 @@ class ArmCatalog:
             raise ValueError("an ArmCatalog needs at least one arm")
         repeated = sorted({arm.name for arm in self.arms if self.arms.count(arm) > 1})
         if repeated:
-            raise ValueError(f"arms stand twice in the catalog: {', '.join(repeated)}")
+            raise ValueError(f"arms appear twice in the catalog: {', '.join(repeated)}")
         if self.features.shape != (count, len(self.feature_names)):
             raise ValueError(
                 f"features have shape {self.features.shape}, expected (arms, feature names) = "
@@ -197,7 +197,7 @@ def arm_features(
     Args:
         labels: name -> K labels, shown as indicator columns `name=label`.
         numbers: name -> K finite numbers, scaled to [0, 1] over the arms (0 where all are equal). Large raw numbers
-            would make an optimist's bonus largest for the dearest arms.
+            would make an optimist's bonus largest for the most expensive arms.
     """
     columns, names = [], []
     for name, values in labels.items():

@@ -147,13 +147,13 @@ def read_queries(path: Path) -> tuple[Query, ...]:
     """Reads `queries.jsonl`.
 
     Raises:
-        ValueError: naming file and line, if a field is missing, empty or of the wrong type, or an id stands twice.
+        ValueError: naming file and line, if a field is missing, empty or of the wrong type, or an id appears twice.
     """
     queries: dict[str, Query] = {}
     for where, row in _rows(path, _QUERY_FIELDS):
         query = Query(*(row[name] for name in Query._fields))
         if query.query_id in queries:
-            raise ValueError(f"{where}: query_id {query.query_id!r} stands twice")
+            raise ValueError(f"{where}: query_id {query.query_id!r} appears twice")
         queries[query.query_id] = query
     if not queries:
         raise ValueError(f"{path}: expected at least one query")
@@ -165,7 +165,7 @@ def read_pool(path: Path, query_ids: tuple[str, ...]) -> Pool:
 
     Raises:
         ValueError: naming file and line or query, if a field is missing or out of range, a sample is missing or
-            stands twice, the file mixes models or styles, samples of one request disagree about it, or equal answers
+            appears twice, the file mixes models or styles, samples of one request disagree about it, or equal answers
             are graded differently.
     """
     found: dict[str, dict[int, tuple[str, dict[str, Any]]]] = {query_id: {} for query_id in query_ids}
@@ -178,7 +178,7 @@ def read_pool(path: Path, query_ids: tuple[str, ...]) -> Pool:
         if query_id not in found:
             raise ValueError(f"{where}: query_id {query_id!r} is not among the queries")
         if sample in found[query_id]:
-            raise ValueError(f"{where}: sample {sample} of query {query_id!r} stands twice")
+            raise ValueError(f"{where}: sample {sample} of query {query_id!r} appears twice")
         if row["cached_tokens"] > row["prompt_tokens"]:
             raise ValueError(f"{where}: {row['cached_tokens']} cached of {row['prompt_tokens']} prompt tokens")
         if not row["completion_tokens"] and row["extracted"].strip():

@@ -25,7 +25,7 @@ from uis_env.world import Channels
 
 Array = NDArray[Any]
 VALUES = ("accuracy", "tokens", "seconds")
-"""What is told of a choice, in the order of the last axis of all values."""
+"""What is reported of a choice, in the order of the last axis of all values."""
 AXES = {"tokens": "latency", "seconds": "tokens"}
 """What a frontier is drawn against, and the weight that is zero on it."""
 GRID = 24

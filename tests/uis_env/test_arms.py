@@ -72,7 +72,7 @@ def test_masks():
     ("changes", "message"),
     [
         ({"arms": ()}, "at least one arm"),
-        ({"arms": (*ARMS[:3], ARMS[0])}, "stand twice in the catalog: small/single@1"),
+        ({"arms": (*ARMS[:3], ARMS[0])}, "appear twice in the catalog: small/single@1"),
         ({"features": np.zeros((3, 1), np.float32)}, r"shape \(3, 1\), expected .* \(4, 1\)"),
         ({"features": np.zeros((4, 1))}, "finite float32"),
         ({"features": np.full((4, 1), np.nan, np.float32)}, "finite float32"),

@@ -153,7 +153,7 @@ def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mon
         (line("q0", TURBO, 10, 11), r"outcomes\.csv\.gz:39: 11 of 10 samples are correct"),
         (line("q0", TURBO, 10, -1), r":39: n_correct is '-1', expected a whole number >= 0"),
         (line("q0", TURBO, 0, 0), r":39: n_samples is '0', expected a whole number >= 1"),
-        (line("q0", TURBO, 10, 3), r":39: model 'GPT-4-Turbo-2024-04-09' stands twice on question 'q0'"),
+        (line("q0", TURBO, 10, 3), r":39: model 'GPT-4-Turbo-2024-04-09' appears twice on question 'q0'"),
         (line("q9", TURBO, 10, 3), r":39: question_id 'q9' is not in queries"),
         (line("q5", SONNET, 1, 1), r"model 'Claude-3.5-Sonnet-20241022' has 1 to 10 samples"),
         ("q5,codegeneration,x", r":39: too few fields"),

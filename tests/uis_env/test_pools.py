@@ -239,7 +239,7 @@ def test_reads_queries(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([QUERY, QUERY], r"queries.jsonl:2: query_id 'q' stands twice"),
+        ([QUERY, QUERY], r"queries.jsonl:2: query_id 'q' appears twice"),
         ([{k: v for k, v in QUERY.items() if k != "family"}], r":1: field 'family' is missing"),
         ([QUERY | {"question": " "}], r":1: question is ' ', expected a text that is not empty"),
         ([QUERY | {"level": 3}], r":1: level is 3, expected a text"),
@@ -265,7 +265,7 @@ def test_bad_queries(tmp_path, rows, message):
         ({"cached_tokens": 10}, ":2: 10 cached of 9 prompt tokens"),
         ({"model": "other"}, ":2: model and prompt are 'other', 'direct'"),
         ({"query_id": "x"}, ":2: query_id 'x' is not among the queries"),
-        ({"sample": 0}, ":2: sample 0 of query 'q' stands twice"),
+        ({"sample": 0}, ":2: sample 0 of query 'q' appears twice"),
         ({"sample": 2}, r"query 'q' has samples \[0, 2\], expected 0..2|expected 0..1"),
         ({"correct": 0}, ":2: answer '2' is graded 0, expected 1"),
         ({"extracted": ""}, ":2: answer '' is graded 1, expected 0"),

@@ -57,7 +57,7 @@ class CallJournal:
         path: of the file.
         results: rows of the run's results. The journal must hold the end of each row's `call`, and account for the US
             dollars that were `spent` when it was written.
-        accept: goes on with a journal that is damaged, missing or cut: it is kept under another name, what can be read
+        accept: accepts a journal that is damaged, missing or cut: it is kept under another name, what can be read
             of it stays, and rows make up for what is missing.
 
     Attributes:

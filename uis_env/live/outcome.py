@@ -1,4 +1,4 @@
-"""Playing an arm: a method answers a query, and what came back becomes an outcome. A failure is an outcome too."""
+"""Playing an arm: a method answers a query, and what it returned becomes an outcome. A failure is one too."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def split_effort(name: str) -> tuple[str, str] | None:
 
 
 def read_prices(models: Sequence[str]) -> dict[str, Price]:
-    """The assumed list price of each model; ValueError if one has none, or stands twice."""
+    """The assumed list price of each model; ValueError if one has none, or appears twice."""
     cards = load_model_cards(PRICES)
     prices = {}
     for name in models:
@@ -273,7 +273,7 @@ def read_queries(path: Path) -> tuple[tuple[str, ...], Array]:
     chars: dict[str, int] = {}
     for where, row in read_rows(path, ("question_id", "text_chars")):
         if row["question_id"] in chars:
-            raise ValueError(f"{where}: question_id {row['question_id']!r} stands twice")
+            raise ValueError(f"{where}: question_id {row['question_id']!r} appears twice")
         chars[row["question_id"]] = whole_number(where, row, "text_chars", 1)
     if not chars:
         raise ValueError(f"{path}: no query")
@@ -302,7 +302,7 @@ def read_outcomes(
         if correct > samples:
             raise ValueError(f"{where}: {correct} of {samples} samples are correct")
         if query in counts.setdefault(name, {}):
-            raise ValueError(f"{where}: model {name!r} stands twice on question {row['question_id']!r}")
+            raise ValueError(f"{where}: model {name!r} appears twice on question {row['question_id']!r}")
         counts[name][query] = (samples, correct)
 
     graded = [name for name in counts if name not in models]
