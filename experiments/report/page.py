@@ -181,6 +181,7 @@ def _facts(index: int, analysis: Analysis) -> str:
         facts.append(f'<div><span class="over">{term}</span><b>{value}</b><span>{escape(text)}</span></div>')
 
     best, cross, ceiling = known["best_fixed"], known["cross_fitted"], known["ceiling"]
+    fact("reward per round", "quality − λ·cost", known["phases"][0]["description"])
     if best:
         fact("best fixed arm", f"{best['value']:.3f}", known["catalog"][best["arm"]]["name"])
         interval = "" if ceiling["low"] is None else span(ceiling["low"], ceiling["high"])

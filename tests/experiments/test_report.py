@@ -308,3 +308,7 @@ def test_the_agents_are_described_with_every_setting(analyses, tmp_path):
     rows = {re.search(r'class="name">([^<]*)', row).group(1): row for row in table.split("<tr")[2:]}
     assert "the whole tape or table" in rows["oracle"]
     assert "its own arm's outcome" in rows["learner"]
+
+
+def test_a_price_stands_beside_its_unit(report):
+    assert re.search(r"reward per round.*?weights: quality 1, cost [0-9.e+]+ per US dollar", report.read_text(), re.S)
