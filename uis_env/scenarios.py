@@ -228,8 +228,3 @@ def strongest_model(world: World) -> str:
 
 def _arms_of(world: World, *models: str) -> frozenset[int]:
     return frozenset(np.flatnonzero(world.catalog.mask(models=models)).tolist())
-
-
-def segment_starts(segments: Sequence[Segment], horizon: int) -> list[int]:
-    """The rounds at which segments come into force (for figures)."""
-    return [round(segment.start * horizon) for segment in segments]

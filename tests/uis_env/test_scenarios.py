@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from uis_env.bandit import Phase, Reward, tabulate
-from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario, segment_starts, strongest_model
+from uis_env.scenarios import SCENARIOS, Scenario, Segment, make_scenario, strongest_model
 from uis_env.tape import tape
 from uis_env.world import World
 
@@ -41,7 +41,7 @@ def test_the_middle_third_is_perturbed_and_the_last_is_as_the_first(tiny_world: 
     normal, perturbed, recovered = (scenario.phases[phases[t]] for t in (0, 30, 60))
     assert normal == recovered != perturbed
     assert [phases[t] for t in (29, 59, 89)] == [phases[0], phases[30], phases[60]]
-    assert segment_starts(scenario.segments, 90) == [0, 30, 60]
+    assert [round(segment.start * 90) for segment in scenario.segments] == [0, 30, 60]
 
 
 def test_price_change_changes_dollars_of_one_model(tiny_world: World) -> None:
